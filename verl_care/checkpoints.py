@@ -1,0 +1,71 @@
+"""Which checkpoints of a run are complete. A run may be killed at any moment, also while it saves.
+
+verl writes a folder piece by piece and then the file `latest_checkpointed_iteration.txt`, in place. Ours
+adds a mark as the very last thing, and resumes only from a folder that bears it and has every file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from verl_care.reference import shard_file_name
+
+MARK = "care_complete.json"
+REFERENCE = "reference"
+_STEP = "global_step_"
+
+
+def step_of(folder: Path) -> int | None:
+    """The step a folder's name says, or None for another folder."""
+    number = folder.name.removeprefix(_STEP)
+    return int(number) if folder.name.startswith(_STEP) and number.isdecimal() else None
+
+
+def mark_complete(folder: str | os.PathLike, *, world_size: int, has_reference: bool) -> None:
+    """Say that everything of this checkpoint is on disk; the last write of a save."""
+    unfinished = Path(folder) / (MARK + ".unfinished")
+    unfinished.write_text(json.dumps({"world_size": world_size, "has_reference": has_reference}))
+    os.replace(unfinished, unfinished.with_name(MARK))
+
+
+def missing_files(folder: str | os.PathLike) -> list[str]:
+    """What a checkpoint lacks; empty if it is complete."""
+    folder = Path(folder)
+    try:
+        mark = json.loads((folder / MARK).read_text())
+    except FileNotFoundError:
+        return [MARK]
+    ranks, world_size = range(mark["world_size"]), mark["world_size"]
+    wanted = ["data.pt"]
+    for part in ("model", "optim", "extra_state"):
+        wanted += [f"actor/{part}_world_size_{world_size}_rank_{rank}.pt" for rank in ranks]
+    if mark["has_reference"]:
+        wanted += [f"{REFERENCE}/{shard_file_name(rank, world_size)}" for rank in ranks]
+    return [name for name in wanted if not (folder / name).is_file()]
+
+
+def latest_complete(root: str | os.PathLike) -> tuple[Path | None, dict[str, list[str]]]:
+    """The newest complete checkpoint under `root`, and what each newer folder lacks."""
+    root = Path(root)
+    folders = [folder for folder in root.iterdir() if step_of(folder) is not None] if root.is_dir() else []
+    incomplete: dict[str, list[str]] = {}
+    for folder in sorted(folders, key=lambda folder: step_of(folder) or 0, reverse=True):
+        missing = missing_files(folder)
+        if not missing:
+            return folder, incomplete
+        incomplete[folder.name] = missing
+    return None, incomplete
+
+
+def remove_orphans(root: str | os.PathLike) -> list[str]:
+    """Delete the reference of checkpoints whose actor verl has deleted (`trainer.max_actor_ckpt_to_keep`)."""
+    removed = []
+    for mark in Path(root).glob(f"{_STEP}*/{MARK}"):
+        if not (mark.parent / "actor").exists():
+            mark.unlink()
+            shutil.rmtree(mark.parent / REFERENCE, ignore_errors=True)
+            removed.append(mark.parent.name)
+    return removed

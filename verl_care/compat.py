@@ -1,0 +1,102 @@
+"""Run-time patches of verl 0.9.1 that every platform needs. Each names the lines it answers.
+
+A patch is here only because verl has no extension point at that place. It is applied right after verl
+imports the module in question, so that everyone who imports the name from there gets the mended one.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+
+def apply() -> None:
+    """Mend the modules below as soon as verl imports them."""
+    wrapt.register_post_import_hook(_mend_position_ids, "verl.utils.tensordict_utils")
+    wrapt.register_post_import_hook(_mend_visual_embedding, "verl.models.transformers.qwen2_vl")
+
+
+def _mend_position_ids(module: ModuleType) -> None:
+    """verl 0.9.1 utils/tensordict_utils.py:910 `maybe_fix_3d_position_ids`.
+
+    TransferQueue (simple_storage_manager.py:574) packs the 4 x L position ids of a batch as one jagged
+    tensor. When all L are equal, torch takes the first dimension for the ragged one, and the values lie
+    as (4 B, L). verl then says "ragged in the last dimension" without looking: a crash in
+    update_actor, or silently permuted positions when 4 B == L.
+    """
+    from_list = module.nested_tensor_from_tensor_list
+
+    def maybe_fix_3d_position_ids(data: Any) -> None:
+        if "position_ids" not in data.keys():
+            return
+        position_ids = data["position_ids"]
+        if not (position_ids.is_nested and position_ids.dim() == 3):
+            return
+        if position_ids._ragged_idx == 2:
+            return
+        values, offsets = position_ids.values(), position_ids.offsets()
+        if values.size(0) == 4 and int(offsets[-1]) == values.size(1):
+            # packed as verl expects; tensordict's consolidate() has only forgotten which dimension is ragged
+            position_ids._ragged_idx = 2
+        else:
+            rows = values.view(offsets.numel() - 1, 4, values.size(1))
+            data["position_ids"] = from_list(list(rows.unbind()))
+
+    module.maybe_fix_3d_position_ids = maybe_fix_3d_position_ids  # type: ignore[attr-defined]
+
+
+def _mend_visual_embedding(module: ModuleType) -> None:
+    """verl 0.9.1 models/transformers/qwen2_vl.py:342-398 `_get_input_embeds` (Qwen2-VL, Qwen2.5-VL).
+
+    1. Rows without vision run the tower on a blank patch, so that FSDP's collectives match those of the
+       other ranks; line 393 takes the mean of what transformers 5 returns, an output object without one.
+    2. The tower runs once for images and once more for videos. A rank whose rows have both then makes
+       more collective calls than a rank whose rows have one: a hang. Here it always runs once.
+    """
+    module._get_input_embeds = _embed_text_and_vision  # type: ignore[attr-defined]
+
+
+def _embed_text_and_vision(
+    model: Any,
+    input_ids: Any,
+    attention_mask: Any = None,
+    pixel_values: Any = None,
+    pixel_values_videos: Any = None,
+    image_grid_thw: Any = None,
+    video_grid_thw: Any = None,
+) -> tuple[Any, Any]:
+    """Token embeddings with the vision tower's features in place of the image and video tokens."""
+    import torch
+    from verl.models.transformers.qwen2_vl import unpack_visual_output
+
+    embeds = model.get_input_embeddings()(input_ids)
+    kinds = [
+        ("Image", model.config.image_token_id, pixel_values, image_grid_thw),
+        ("Video", model.config.video_token_id, pixel_values_videos, video_grid_thw),
+    ]
+    present = [kind for kind in kinds if kind[2] is not None]
+    if present:
+        pixels = torch.cat([pixels.type(model.visual.dtype) for _, _, pixels, _ in present])
+        grid_thw = torch.cat([grid for _, _, _, grid in present])
+    else:
+        vision = model.config.vision_config
+        patch_size = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        pixels = torch.zeros((16, patch_size), dtype=embeds.dtype, device=embeds.device)
+        grid_thw = torch.tensor([[1, 4, 4]], dtype=torch.long, device=embeds.device)
+
+    features, _ = unpack_visual_output(model.visual(pixels, grid_thw=grid_thw))
+    features = features.to(embeds.device, embeds.dtype)
+    merge = model.visual.spatial_merge_size**2
+    for name, token_id, _, grid in present:
+        mine = int(grid.prod(-1).sum()) // merge
+        mask = input_ids == token_id
+        if int(mask.sum()) != mine:
+            raise ValueError(f"{name} features and tokens do not match: {int(mask.sum())} tokens, {mine} features")
+        embeds = embeds.masked_scatter(mask.unsqueeze(-1).expand_as(embeds), features[:mine])
+        features = features[mine:]
+    if not present:
+        embeds = embeds + 0.0 * features.mean()
+
+    return embeds, attention_mask if attention_mask is None else attention_mask.to(embeds.device)

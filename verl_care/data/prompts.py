@@ -1,0 +1,51 @@
+"""The prompt texts of the released run, to the letter (TencentARC/GRPO-CARE b0628fc): data that a run depends on.
+
+The release has a training wording (`src/r1-v/src/open_r1/grpo.py`) and a slightly different one for evaluation
+(`src/eval_bench.py`): "the <think> </think> tags" there is "the <think> and </think> tags" here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+PromptStyle = Literal["released", "released_evaluation", "plain"]
+
+_PONDER = (
+    "{question}\nPlease think about this question as if you were a human pondering deeply. Engage in an internal "
+    "dialogue using expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc, or "
+    "other natural language thought expressions It's encouraged to include self-reflection or verification in the "
+    "reasoning process. "
+)
+QUESTION_TRAIN = _PONDER + (
+    "Provide your detailed reasoning between the <think> </think> tags, and then give your final answer between the "
+    "<answer> </answer> tags."
+)
+QUESTION_EVALUATE = _PONDER + (
+    "Provide your detailed reasoning between the <think> and </think> tags, and then give your final answer between "
+    "the <answer> and </answer> tags."
+)
+ANSWER_HINTS = {
+    "multiple choice": " Please provide only the single option letter (e.g., A, B, C, D, etc.) within the "
+    "<answer> </answer> tags.",
+    "numerical": " Please provide the numerical value (e.g., 42 or 3.14) within the <answer> </answer> tags.",
+    "OCR": " Please transcribe text from the image/video clearly and provide your text answer within the "
+    "<answer> </answer> tags.",
+    "free-form": " Please provide your text answer within the <answer> </answer> tags.",
+    "regression": " Please provide the numerical value (e.g., 42 or 3.14) within the <answer> </answer> tags.",
+}
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def with_options(question: str, options: Sequence[str]) -> str:
+    """The question and its lettered options; as released there is no space in front of "Options:"."""
+    lines = [f"{letter}. {option}\n" for letter, option in zip(LETTERS, options, strict=False)]
+    return question + "Options:\n" + "".join(lines)
+
+
+def prompt_text(question: str, problem_type: str, style: PromptStyle) -> str:
+    """The user's text behind the media; `question` with its options. "plain" adds nothing."""
+    if style == "plain":
+        return question
+    template = QUESTION_TRAIN if style == "released" else QUESTION_EVALUATE
+    return template.format(question=question) + ANSWER_HINTS[problem_type]

@@ -1,0 +1,38 @@
+"""What happens around a run, in the process the user started: checks before Ray, tidying after it.
+
+Hydra calls this through `hydra.callbacks` of care_base.yaml. verl's entry point has no such hook, and
+its task runner is already a Ray actor when it first sees the configuration.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+class CareRun(Callback):
+    """Stops a wrong configuration in its first second, and leaves no shared memory behind."""
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        from verl_care import settings, shared_memory
+
+        try:
+            settings.check(config)
+        except settings.CareConfigError as error:
+            # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
+            print(f"verl_care: this configuration would not train what it says:\n{error}", file=sys.stderr)
+            sys.exit(2)
+        self._segments = shared_memory.Segments()
+        removed = self._segments.remove_stale()
+        if removed:
+            print(f"verl_care: removed {len(removed)} shared-memory segments that an earlier run left in /dev/shm")
+
+    def on_job_end(self, config: DictConfig, **_: Any) -> None:
+        import ray
+
+        if ray.is_initialized():
+            ray.shutdown()
+        self._segments.remove_new()

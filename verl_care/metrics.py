@@ -1,0 +1,61 @@
+"""What `care/` metrics a training step logs. Pure.
+
+Format and accuracy are never one number: models gather format reward first, and a sum hides which rose.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verl_care.advantage import GroupIds, group_index
+from verl_care.consistency import ConsistencyBonus
+
+
+def care_metrics(
+    accuracy_N: Tensor,
+    format_N: Tensor,
+    likelihood_N: Tensor,
+    answered_N: Tensor,
+    group_N: GroupIds,
+    result: ConsistencyBonus,
+    accuracy_threshold: float,
+) -> dict[str, float]:
+    """Means over a step's responses and groups.
+
+    Args:
+        accuracy_N, format_N: in [0, 1].
+        likelihood_N: reference likelihood of the answer, NaN where there is none.
+        answered_N: True where the response has an answer span.
+        group_N: the prompt of each response.
+        result: what `consistency_bonus` made of them.
+        accuracy_threshold: at or below it a response is wrong.
+
+    Returns:
+        `care/...` -> value. `bonus_rate` and the likelihoods are of selected responses, and absent when
+        none was selected. `all_wrong_groups` and `all_correct_groups` are fractions of the groups.
+    """
+    index_N, size_P = group_index(group_N, like_N=accuracy_N)
+
+    def fraction_of_groups(condition_N: Tensor) -> float:
+        met_P = torch.zeros(len(size_P)).index_add_(0, index_N, condition_N.float())
+        return float((met_P == size_P).float().mean())
+
+    metrics = {
+        "care/accuracy": float(accuracy_N.mean()),
+        "care/format": float(format_N.mean()),
+        "care/bonus": float(result.bonus_N.mean()),
+        "care/selected_fraction": float(result.selected_N.float().mean()),
+        "care/no_answer_fraction": float((~answered_N).float().mean()),
+        "care/all_wrong_groups": fraction_of_groups(accuracy_N <= accuracy_threshold),
+        "care/all_correct_groups": fraction_of_groups(accuracy_N >= 1),
+    }
+    if result.selected_N.any():
+        chosen = likelihood_N[result.selected_N]
+        metrics |= {
+            "care/bonus_rate": float((result.bonus_N[result.selected_N] > 0).float().mean()),
+            "care/likelihood_mean": float(chosen.mean()),
+            "care/likelihood_min": float(chosen.min()),
+            "care/likelihood_max": float(chosen.max()),
+        }
+    return metrics

@@ -1,0 +1,240 @@
+"""GRPO-CARE on verl's synchronous trainer: overrides of its hooks, none of its loops.
+
+What is added to a step of verl's GRPO: the reference scores the responses at temperature 1, each right
+answer's likelihood decides on its bonus before advantages are computed, and the reference follows the policy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, open_dict
+from tensordict import TensorDict
+from tqdm import tqdm
+from verl.trainer.ppo.utils import Role
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.debug import marked_timer
+
+from verl_care import checkpoints, settings
+from verl_care.consistency import answer_likelihood, consistency_bonus
+from verl_care.metrics import care_metrics
+from verl_care.rewards.manager import NO_SPAN
+from verl_care.spans import span_mask
+from verl_care.workers import CareWorker
+
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)
+
+
+@register_trainer("care")
+class CareTrainer(PPOTrainerSync):
+    """`trainer.v1.trainer_mode=care`."""
+
+    def __init__(self, config: DictConfig):
+        self.care = settings.check(config)
+        with open_dict(config):
+            # verl 0.9.1 chooses the class by this key and then compares it with the literal "sync" in six places.
+            config.trainer.v1.trainer_mode = "sync"
+        super().__init__(config)
+        # verl asks for a reference only where there is a KL term.
+        self.use_reference_policy = self.care.needs_reference(config)
+
+    # ------------------------------------------------------------------ set-up
+
+    def _build_replay_buffer(self) -> ReplayBuffer:
+        buffer = super()._build_replay_buffer()
+        buffer.poll_interval = self.care.replay_poll_interval_s
+        return buffer
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        stock_role = Role.ActorRolloutRef if Role.ActorRolloutRef in self.role_worker_mapping else Role.ActorRollout
+        role = Role.ActorRolloutRef if self.use_reference_policy else stock_role
+        del self.role_worker_mapping[stock_role]
+        self.role_worker_mapping[role] = ray.remote(CareWorker)
+        self.mapping[role] = self.mapping.pop(stock_role)
+
+    def fit(self, agent_loop_manager: Any) -> None:
+        # verl's file and tensorboard loggers take their places from the environment; ours is the run's folder.
+        root = self._checkpoint_root()
+        log_file = root / "metrics.jsonl"
+        root.mkdir(parents=True, exist_ok=True)
+        if log_file.exists() and self.global_steps > 0:
+            # verl's file logger starts its file anew; a resumed run keeps what was logged before.
+            log_file.rename(root / f"metrics.until_step_{self.global_steps}.jsonl")
+        os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(log_file))
+        os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
+        super().fit(agent_loop_manager)
+
+    # ------------------------------------------------------------------ a step
+
+    def _compute_ref_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
+        rollout = self.config.actor_rollout_ref.rollout
+        sampling_temperature = rollout.temperature
+        if self.care.bonus != "none":
+            # verl scores at the temperature of the rollout; a likelihood is one at temperature 1.
+            rollout.temperature = self.care.scoring_temperature
+        try:
+            return super()._compute_ref_log_prob(batch, metrics)
+        finally:
+            rollout.temperature = sampling_temperature
+
+    def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
+        with marked_timer("care_bonus", self.timing_raw):
+            self._add_bonus(batch, metrics)
+        return super()._compute_advantage(batch, metrics)
+
+    def _add_bonus(self, batch: tq.KVBatchMeta, metrics: dict) -> None:
+        """Add each response's consistency bonus to its `rm_scores`, and log the step's `care/` metrics."""
+        keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
+        fields = ["uid", "rm_scores", "extra_fields"] + ["ref_log_prob"] * self.use_reference_policy
+        data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
+        graded = [extra["reward_extra_info"] for extra in list(data["extra_fields"])]
+
+        accuracy_N = torch.tensor([info["accuracy"] for info in graded])
+        format_N = torch.tensor([info["format"] for info in graded])
+        spans = [(info["answer_start"], info["answer_stop"]) for info in graded]
+        answered_N = torch.tensor([span[0] != NO_SPAN for span in spans])
+        uid_N = list(data["uid"])
+
+        likelihood_N = torch.full_like(accuracy_N, torch.nan)
+        if self.use_reference_policy:
+            ref_log_prob_NT = data["ref_log_prob"].to_padded_tensor(0.0)
+            answer_mask_NT = span_mask(
+                [None if span[0] == NO_SPAN else span for span in spans], length=ref_log_prob_NT.size(1)
+            )
+            likelihood_N = answer_likelihood(ref_log_prob_NT, answer_mask_NT, mean=self.care.likelihood_mean)  # type: ignore[arg-type]
+
+        result = consistency_bonus(
+            accuracy_N,
+            likelihood_N,
+            uid_N,
+            bonus=self.care.bonus,  # type: ignore[arg-type]
+            bonus_coefficient=self.care.bonus_coefficient,
+            confidence_upper_bound=self.care.confidence_upper_bound,
+            consistency_margin=self.care.consistency_margin,
+            accuracy_threshold=self.care.accuracy_threshold,
+        )
+        metrics.update(
+            care_metrics(accuracy_N, format_N, likelihood_N, answered_N, uid_N, result, self.care.accuracy_threshold)
+        )
+        rewards = [scores.clone() for scores in data["rm_scores"].unbind()]
+        for scores, bonus in zip(rewards, result.bonus_N, strict=True):
+            scores[-1] += bonus  # where verl puts a response's reward: on its last token
+        nested = torch.nested.as_nested_tensor(rewards, layout=torch.jagged)
+        tq.kv_batch_put(
+            keys=keys, partition_id=batch.partition_id, fields=TensorDict({"rm_scores": nested}, batch_size=len(keys))
+        )
+
+    def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
+        # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
+        batch = super()._update_actor(batch, metrics)
+        if self.use_reference_policy and self.care.reference == "ema":
+            with marked_timer("care_ema", self.timing_raw):
+                metrics.update(self._update_reference())
+        return batch
+
+    def _update_reference(self) -> dict[str, float]:
+        """EMA updates due by now; every `ref_ema_update_every` optimizer steps."""
+        per_step = self._optimizer_steps_per_step()
+        before = (self.global_steps - 1) * per_step // self.care.ref_ema_update_every
+        after = self.global_steps * per_step // self.care.ref_ema_update_every
+        metrics = {"care/reference_updates": float(after)}
+        if after > before:
+            # Several due at once see the same policy, so they are one update with the product of their decays.
+            distances = self.actor_rollout_wg.update_reference(self.care.ref_ema_decay ** (after - before))
+            metrics["care/reference_distance"] = distances[0]
+        return metrics
+
+    def _optimizer_steps_per_step(self) -> int:
+        actor = self.config.actor_rollout_ref.actor
+        return actor.ppo_epochs * -(-self.config.data.train_batch_size // actor.ppo_mini_batch_size)
+
+    def _compute_metrics(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+        shown = {"reward": "critic/score/mean", "accuracy": "care/accuracy", "bonus": "care/bonus_rate"}
+        for bar in list(getattr(tqdm, "_instances", ())):
+            if (bar.desc or "").startswith("Training Progress"):  # verl's, a local of its `fit`
+                values = {name: f"{metrics[key]:.2f}" for name, key in shown.items() if key in metrics}
+                bar.set_postfix(values, refresh=False)
+
+    # ------------------------------------------------------------------ weight sync
+
+    def on_init_end(self) -> None:
+        self._within_time("the first weight sync", super().on_init_end)
+
+    def on_step_end(self) -> None:
+        self._within_time(f"the weight sync of step {self.global_steps}", super().on_step_end)
+
+    def _within_time(self, what: str, call: Callable[[], None]) -> None:
+        """Run `call`, and raise if it takes too long: in verl 0.9.1 an error in a vLLM worker never comes back."""
+        failure: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+                failure.append(error)
+
+        thread = threading.Thread(target=run, daemon=True, name=what)
+        thread.start()
+        thread.join(self.care.weight_sync_timeout_s)
+        if thread.is_alive():
+            raise TimeoutError(
+                f"{what} has not returned for {self.care.weight_sync_timeout_s:.0f} s: most likely a rollout worker"
+                " failed; its traceback is above. For a slow network raise care.weight_sync_timeout_s"
+            )
+        if failure:
+            raise failure[0]
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _checkpoint_root(self) -> Path:
+        return Path(self.config.trainer.default_local_dir).absolute()
+
+    def _save_checkpoint(self) -> None:
+        folder = self._checkpoint_root() / f"global_step_{self.global_steps}"
+        (folder / checkpoints.MARK).unlink(missing_ok=True)
+        if self.use_reference_policy:
+            self.actor_rollout_wg.save_reference(str(folder / checkpoints.REFERENCE))
+        super()._save_checkpoint()
+        checkpoints.mark_complete(
+            folder, world_size=self.actor_rollout_wg.world_size, has_reference=self.use_reference_policy
+        )
+        checkpoints.remove_orphans(self._checkpoint_root())
+
+    def _load_checkpoint(self) -> None:
+        trainer = self.config.trainer
+        if trainer.resume_mode == "auto":
+            folder, incomplete = checkpoints.latest_complete(self._checkpoint_root())
+            for name, missing in incomplete.items():
+                logger.warning("checkpoint %s is incomplete (no %s): passed over", name, ", ".join(missing[:3]))
+            if folder is None:
+                found = "only incomplete checkpoints" if incomplete else "no checkpoint"
+                logger.warning("%s in %s: training starts at step 0", found, self._checkpoint_root())
+                self.global_steps = 0
+                return
+            with open_dict(self.config):
+                # verl would read the step from a file that a killed run may have left empty.
+                trainer.resume_mode, trainer.resume_from_path = "resume_path", str(folder)
+        elif trainer.resume_mode == "resume_path":
+            missing = checkpoints.missing_files(trainer.resume_from_path)
+            if missing:
+                raise FileNotFoundError(
+                    f"trainer.resume_from_path={trainer.resume_from_path} is no complete checkpoint of this trainer: no"
+                    f" {', '.join(missing[:3])}. Name another folder, or set trainer.resume_mode=auto for the newest"
+                    " complete one"
+                )
+        super()._load_checkpoint()
+        if self.global_steps > 0 and self.use_reference_policy:
+            self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))

@@ -1,0 +1,35 @@
+"""verl's actor-rollout-reference worker, with a reference that follows the actor."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from verl.single_controller.base.decorator import Dispatch, register
+from verl.workers.engine_workers import ActorRolloutRefWorker
+
+from verl_care.reference import EmaReference
+
+
+class CareWorker(ActorRolloutRefWorker):
+    """One rank. Everything it adds is a call of the trainer's that all ranks answer together."""
+
+    @cached_property
+    def _reference(self) -> EmaReference:
+        assert self.actor is not None, "init_model comes first"
+        assert self.ref is not None, "the trainer asked for no reference model"
+        return EmaReference(policy=self.actor.engine.module, reference=self.ref.engine.module)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def update_reference(self, decay: float) -> float:
+        """One EMA step; returns the reference's relative distance from the policy after it."""
+        return self._reference.update(decay)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def save_reference(self, folder: str) -> None:
+        """Write this rank's shards of the reference."""
+        self._reference.save(folder)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def load_reference(self, folder: str) -> None:
+        """Read this rank's shards of the reference."""
+        self._reference.load(folder)

@@ -6,6 +6,7 @@ its task runner is already a Ray actor when it first sees the configuration.
 
 from __future__ import annotations
 
+import atexit
 import sys
 from typing import Any
 
@@ -25,14 +26,17 @@ class CareRun(Callback):
             # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
             print(f"verl_care: this configuration would not train what it says:\n{error}", file=sys.stderr)
             sys.exit(2)
-        self._segments = shared_memory.Segments()
-        removed = self._segments.remove_stale()
+        segments = shared_memory.Segments()
+        removed = segments.remove_stale()
         if removed:
             print(f"verl_care: removed {len(removed)} shared-memory segments that an earlier run left in /dev/shm")
+        # Not in `on_job_end`, which a Ctrl-C never reaches. Ray's own exit handler is older, so it comes after this.
+        atexit.register(_tidy, segments)
 
-    def on_job_end(self, config: DictConfig, **_: Any) -> None:
-        import ray
 
-        if ray.is_initialized():
-            ray.shutdown()
-        self._segments.remove_new()
+def _tidy(segments: Any) -> None:
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+    segments.remove_new()

@@ -7,17 +7,20 @@ starts (`verl_care.launch`). The numbers are those of the released code; `docs/m
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from verl_care import config_checks
 
 BONUSES = ("hard", "dense", "none")
 LIKELIHOOD_MEANS = ("geometric", "arithmetic")
 REFERENCES = ("ema", "frozen")
+MAX_SECONDS = 1e9  # more than a thread can wait
 
 
 class CareConfigError(ValueError):
@@ -66,17 +69,23 @@ class CareConfig:
         ):
             if value not in choices:
                 yield f"care.{key}={value}: not one of {', '.join(choices)}. Set care.{key} to one of them."
-        for key in ("bonus_coefficient", "consistency_margin"):
+        for key, why in (
+            ("bonus_coefficient", "below 0 it would punish consistency"),
+            ("consistency_margin", "below 0 not even a response at its group's mean would get the bonus"),
+        ):
             value = getattr(self, key)
             if not (math.isfinite(value) and value >= 0):
-                yield f"care.{key}={value}: must be a number >= 0. Set care.{key}=0 for none."
+                yield f"care.{key}={value}: {why}. Set care.{key} to a number >= 0."
         if not 0 < self.confidence_upper_bound <= 1:
             yield (
                 f"care.confidence_upper_bound={self.confidence_upper_bound}: a likelihood lies in (0, 1], so must its cap."
                 " Set care.confidence_upper_bound=1 for no cap."
             )
         if not 0 <= self.accuracy_threshold < 1:
-            yield f"care.accuracy_threshold={self.accuracy_threshold}: accuracy lies in [0, 1]. Set it within [0, 1)."
+            yield (
+                f"care.accuracy_threshold={self.accuracy_threshold}: accuracy lies in [0, 1], and a response must exceed"
+                " the threshold. Set care.accuracy_threshold within [0, 1)."
+            )
         if not 0 <= self.ref_ema_decay <= 1:
             yield (
                 f"care.ref_ema_decay={self.ref_ema_decay}: outside [0, 1], the reference would overshoot the policy."
@@ -94,8 +103,8 @@ class CareConfig:
                 " actor_rollout_ref.rollout.temperature."
             )
         for key in ("replay_poll_interval_s", "weight_sync_timeout_s"):
-            if not getattr(self, key) > 0:
-                yield f"care.{key}={getattr(self, key)}: must be a number of seconds > 0."
+            if not 0 < getattr(self, key) <= MAX_SECONDS:
+                yield f"care.{key}={getattr(self, key)}: a wait takes time, and ends. Set care.{key} to seconds > 0."
 
     @classmethod
     def from_config(cls, config: DictConfig) -> CareConfig:
@@ -105,17 +114,17 @@ class CareConfig:
             CareConfigError: with one line for everything that is wrong.
         """
         node = OmegaConf.select(config, "care")
-        if node is None:
+        if not isinstance(node, DictConfig):
             raise CareConfigError(
-                "no `care:` node in the configuration: it was not built on ours."
+                f"care: {node!r}, not a node of settings: the configuration was not built on ours."
                 " Use --config-name care_base, or put care_base into your own config's defaults."
             )
         values: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-        return cls(**_typed(cls, values))
+        return cls(**_typed(values))
 
     def needs_reference(self, config: DictConfig) -> bool:
         """True if a reference model must be there: for the bonus, or for a KL term."""
-        return self.bonus != "none" or _uses_kl(config)
+        return self.bonus != "none" or config_checks.uses_kl(config)
 
 
 def check(config: DictConfig) -> CareConfig:
@@ -124,98 +133,33 @@ def check(config: DictConfig) -> CareConfig:
     Raises:
         CareConfigError: with one line for everything that is wrong.
     """
-    care = CareConfig.from_config(config)
-    problems = list(_conflicts(care, config))
+    try:
+        care = CareConfig.from_config(config)
+        problems = list(config_checks.conflicts(care, config))
+    except OmegaConfBaseException as error:  # a key that is not there, or one that refers to none
+        raise CareConfigError(f"the configuration cannot be read: {error}") from error
     if problems:
         raise CareConfigError("\n".join(problems))
     return care
 
 
-def _typed(cls: type[CareConfig], values: dict[str, Any]) -> dict[str, Any]:
-    fields = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
+    """The values in the type of their fields: 1 is also 1.0, nothing else is converted."""
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(CareConfig)}
     problems, typed = [], {}
     for key, value in values.items():
-        kind = fields.get(key)
+        kind = kinds.get(key)
         if kind is None:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"Did you mean care.{near[0]}?" if near else f"Known keys: {', '.join(fields)}."
-            problems.append(f"care.{key}: no such setting. {hint}")
+            problems.append(config_checks.unknown_key("care", str(key), kinds))
         elif kind is str and isinstance(value, str):
             typed[key] = value
-        elif (
-            kind is not str and isinstance(value, int | float) and not isinstance(value, bool) and kind(value) == value
-        ):
-            typed[key] = kind(value)
+        elif kind is float and config_checks.is_number(value):
+            typed[key] = float(value)
+        elif kind is int and config_checks.is_number(value) and float(value).is_integer():
+            typed[key] = int(value)
         else:
-            problems.append(f"care.{key}={value!r}: not {'a word' if kind is str else f'of type {kind.__name__}'}.")
+            word = {str: "a word", float: "a number", int: "a whole number"}[kind]
+            problems.append(f"care.{key}={value!r}: must be {word}. Set care.{key} to {word}.")
     if problems:
         raise CareConfigError("\n".join(problems))
     return typed
-
-
-def _uses_kl(config: DictConfig) -> bool:
-    return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
-
-
-def _conflicts(care: CareConfig, config: DictConfig) -> Iterator[str]:
-    """What verl would accept, and then train something else or stop late."""
-    actor, rollout, model = (config.actor_rollout_ref[name] for name in ("actor", "rollout", "model"))
-
-    if config.trainer.v1.trainer_mode != "care" or not config.trainer.use_v1:
-        yield (
-            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode}, trainer.use_v1={config.trainer.use_v1}:"
-            " the bonus lives in the trainer `care`. Set trainer.v1.trainer_mode=care trainer.use_v1=true."
-        )
-    if rollout.n < 2:
-        yield (
-            f"actor_rollout_ref.rollout.n={rollout.n}: a response is compared with the others of its prompt."
-            " Set actor_rollout_ref.rollout.n to 2 or more (the release: 8)."
-        )
-    if config.algorithm.adv_estimator not in ("care", "grpo"):
-        yield (
-            f"algorithm.adv_estimator={config.algorithm.adv_estimator}: CARE's advantage is group-relative."
-            " Set algorithm.adv_estimator=care (or grpo, verl's own, with epsilon 1e-6)."
-        )
-    if config.reward.reward_manager.name != "care":
-        yield (
-            f"reward.reward_manager.name={config.reward.reward_manager.name}: the bonus needs the answer span that"
-            " the manager `care` reports. Set reward.reward_manager.name=care."
-        )
-    if actor.strategy != "fsdp2":
-        yield (
-            f"actor_rollout_ref.actor.strategy={actor.strategy}: the reference keeps FSDP2 shards."
-            " Set actor_rollout_ref.actor.strategy=fsdp2."
-        )
-    if (model.get("lora_rank", 0) or model.get("lora", {}).get("rank", 0) or model.get("lora_adapter_path")) and (
-        care.needs_reference(config)
-    ):
-        yield (
-            "actor_rollout_ref.model.lora_rank: with LoRA verl's reference is the base model itself, which cannot"
-            " follow the policy. Set actor_rollout_ref.model.lora_rank=0."
-        )
-    if config.actor_rollout_ref.ref.fsdp_config.model_dtype != "fp32" and care.reference == "ema":
-        yield (
-            f"actor_rollout_ref.ref.fsdp_config.model_dtype={config.actor_rollout_ref.ref.fsdp_config.model_dtype}:"
-            " an EMA step is smaller than this type can hold. Set it to fp32 (the forward pass still runs in"
-            " mixed precision), or care.reference=frozen."
-        )
-    if rollout.temperature != 1 and _uses_kl(config) and care.bonus != "none":
-        yield (
-            f"actor_rollout_ref.rollout.temperature={rollout.temperature} with a KL term and a bonus: one reference"
-            " pass cannot serve both. Set actor_rollout_ref.rollout.temperature=1, or care.bonus=none."
-        )
-    if actor.get("freeze_vision_tower", False):
-        yield (
-            "actor_rollout_ref.actor.freeze_vision_tower=true: verl 0.9.1 accepts it and trains the tower all the"
-            " same. Set it to false."
-        )
-    if actor.get("use_prefix_grouper", False):
-        yield (
-            "actor_rollout_ref.actor.use_prefix_grouper=true: verl 0.9.1's V1 trainer accepts it and does nothing."
-            " Set it to false."
-        )
-    if actor.get("checkpoint", {}).get("async_save", False):
-        yield (
-            "actor_rollout_ref.actor.checkpoint.async_save=true: the reference is saved with the step, so the actor"
-            " must be too. Set it to false."
-        )

@@ -95,6 +95,8 @@ class Teacher:
         whole = self.response(seen, steps[done], LETTERS[options.index(steps[done])], False)
         prompt = chat_text(self.processor, with_options(f"What next to {goal.text}?", options))
         short = [self.look_up(options, word, False) for word in options]
+        if kind == "letters":
+            return prompt, letters + short
         return prompt, [*letters, *short, *nexts, self.look_up(options, outside[1], True), whole]
 
     def text_batch(self, rows: int, full: float) -> tuple[Packed, list[Example]]:

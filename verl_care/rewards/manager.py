@@ -21,7 +21,7 @@ class CareRewardManager(RewardManagerBase):
 
     `reward_extra_info` carries `acc` (verl's validation prints it as val-core), `accuracy`, `format`,
     `answer_start` and `answer_stop` ([start, stop) in response tokens, -1 where there is no answer), and
-    the row's `id` and `problem_type`, so that a dump of responses can be joined with its data.
+    the row's `data_source`, `id` and `problem_type`, so that a dump of responses can be joined with its data.
     """
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any):
@@ -40,17 +40,20 @@ class CareRewardManager(RewardManagerBase):
             response_ids,
             item.non_tensor_batch["reward_model"]["ground_truth"],
             extra_info.get("problem_type", "multiple choice"),
+            item.non_tensor_batch["data_source"],
             extra_info.get("id", ""),
         )
 
-    def score(self, response_ids: list[int], ground_truth: str, problem_type: str, row_id: Any = "") -> dict:
+    def score(
+        self, response_ids: list[int], ground_truth: str, problem_type: str, data_source: str = "", row_id: Any = ""
+    ) -> dict:
         """Grade one response.
 
         Args:
             response_ids: the response's tokens, end-of-turn included if there is one.
             ground_truth: the answer, bare or as `<answer>...</answer>`.
             problem_type: one of `grading`'s types.
-            row_id: the row's id, handed through.
+            data_source, row_id: handed through, to join a dump of responses with its data.
 
         Raises:
             ValueError: for an unknown problem type; never for anything that a model can write.
@@ -70,6 +73,7 @@ class CareRewardManager(RewardManagerBase):
                 "answer_start": start,
                 "answer_stop": stop,
                 "problem_type": problem_type,
+                "data_source": data_source,
                 "id": str(row_id),
             },
         }

@@ -1,0 +1,154 @@
+"""The steps of the quick start. Each one looks whether it has been done, and leaves its result whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from verl_care import checkpoints
+
+TRAINING_MINUTES = 20  # a run that hangs is ended; a healthy one takes less than half of it
+
+
+class StageFailed(RuntimeError):
+    """A step did not finish; the message says where its log is."""
+
+
+def write_data(out: Path, console: Console) -> None:
+    """The miniature world in SEED-Bench-R1's file layout, and its conversion to verl's parquet."""
+    if (out / "data" / "validation_L3.parquet").exists():
+        console.print("data        there from an earlier call")
+        return
+    with _timed("data", console):
+        _python(out / "data.log", "-m", "data_prep.miniature", "--out", out / "world")
+        _python(out / "data.log", "-m", "data_prep.seed_bench_r1", out / "world", "--out", out / "data", "--prompt", "plain")
+
+
+def warm_start(out: Path, console: Console) -> None:
+    """A small Qwen2.5-VL that knows the format, and whose letter only loosely follows from its conclusion."""
+    if (out / "model" / "config.json").exists():
+        console.print("warm start  there from an earlier call")
+        return
+    with _timed("warm start", console):
+        unfinished = out / "model.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _python(out / "warm_start.log", "-m", "recipes.quickstart.warm_start", "--data", out / "data", "--out", unfinished)
+        unfinished.rename(out / "model")
+
+
+def train(out: Path, console: Console, overrides: Sequence[str] = ()) -> None:
+    """verl's own entry point with `--config-name care_quickstart`; resumes where a killed run stopped."""
+    folder, total = out / "training", total_steps(overrides)
+    newest, _ = checkpoints.latest_complete(folder)
+    if newest is not None and checkpoints.step_of(newest) == total and (folder / f"validation/{total}.jsonl").exists():
+        console.print("training    there from an earlier call")
+        return
+    command = [
+        sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_quickstart",
+        # quoted for Hydra: the path may hold spaces
+        f"quickstart='{out}'", *overrides,
+    ]  # fmt: skip
+    log = folder / "train.log"
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = [SpinnerColumn(), TextColumn("training    {task.description}"), BarColumn(), MofNCompleteColumn()]
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar,
+        _running(command, log, cwd=out) as process,
+    ):
+        task = bar.add_task("starting Ray, FSDP and vLLM (about a minute)", total=total)
+        deadline = time.monotonic() + 60 * TRAINING_MINUTES
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                raise StageFailed(f"training has run for {TRAINING_MINUTES} minutes and was ended; its log: {log}")
+            last = _last_step(folder / "metrics.jsonl")
+            if last:
+                values = {name: last["data"].get(f"care/{name}") for name in ("accuracy", "bonus_rate")}
+                shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
+                bar.update(task, completed=last["step"], description=shown or "validation before training")
+            time.sleep(0.5)
+    if process.returncode:
+        raise StageFailed(f"training ended with exit code {process.returncode}; the reason is at the end of {log}")
+    console.print(f"training    {total} steps of GRPO-CARE")
+
+
+def total_steps(overrides: Sequence[str]) -> int:
+    """How many steps this call trains for: the configuration's number, or the override's."""
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return int(compose("care_quickstart", list(overrides)).trainer.total_training_steps)
+
+
+def merge(out: Path, console: Console) -> None:
+    """verl's model merger makes a Hugging Face folder; transformers loads it again."""
+    newest, _ = checkpoints.latest_complete(out / "training")
+    merged = out / "merged"
+    if newest is None:
+        raise StageFailed(f"no complete checkpoint in {out / 'training'}")
+    if (merged / "from").exists() and (merged / "from").read_text() == newest.name:
+        console.print("merge       there from an earlier call")
+        return
+    with _timed("merge", console):
+        shutil.rmtree(merged, ignore_errors=True)
+        _python(
+            out / "merge.log", "-m", "verl.model_merger", "merge", "--backend", "fsdp",
+            "--local_dir", newest / "actor", "--target_dir", merged,
+        )  # fmt: skip
+        from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+        Qwen2_5_VLForConditionalGeneration.from_pretrained(merged)
+        AutoProcessor.from_pretrained(merged)
+        (merged / "from").write_text(newest.name)
+
+
+def _last_step(metrics: Path) -> dict | None:
+    """The last complete line of verl's file logger, or None while there is none."""
+    if not metrics.exists():
+        return None
+    lines = metrics.read_bytes().split(b"\n")[:-1]
+    return json.loads(lines[-1]) if lines else None
+
+
+def _python(log: Path, *arguments: object) -> None:
+    command = [sys.executable, *map(str, arguments)]
+    with log.open("a") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise StageFailed(f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}; its log: {log}")
+
+
+@contextmanager
+def _running(command: Sequence[str], log: Path, cwd: Path) -> Iterator[subprocess.Popen]:
+    """A child that leads its own process group, so that leaving ends it and every process it started."""
+    with log.open("a") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, cwd=cwd, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C: the driver ends Ray and tidies up
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def _timed(name: str, console: Console) -> Iterator[None]:
+    began = time.monotonic()
+    with console.status(f"{name} ..."):
+        yield
+    console.print(f"{name:<11} {time.monotonic() - began:.0f} s")

@@ -1,0 +1,211 @@
+"""Settings of verl that do not go with CARE: what verl would accept, and then train something else or stop late.
+
+Each check is a line of text that says what was found, why it is wrong and which key mends it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, ListConfig
+
+if TYPE_CHECKING:
+    from verl_care.settings import CareConfig
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+
+def conflicts(care: CareConfig, config: DictConfig) -> Iterator[str]:
+    """One line for each thing in verl's part of `config` that would not train what it says."""
+    yield from _method(care, config)
+    yield from _engines(care, config)
+    yield from _checkpoints(config)
+    yield from _media(config.data)
+    yield from _paths(config)
+
+
+def uses_kl(config: DictConfig) -> bool:
+    """True if verl itself asks for a reference model."""
+    return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
+
+
+def unknown_key(node: str, key: str, known: Iterable[str]) -> str:
+    """What to say of a key that is no setting of `node`."""
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"Did you mean {node}.{near[0]}?" if near else f"Known keys: {', '.join(known)}."
+    return f"{node}.{key}: no such setting, it would be ignored. {hint}"
+
+
+def is_number(value: Any) -> bool:
+    """True for a real number; a truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
+    rollout, v1 = config.actor_rollout_ref.rollout, config.trainer.v1
+    if v1.trainer_mode != "care" or not config.trainer.use_v1:
+        yield (
+            f"trainer.v1.trainer_mode={v1.trainer_mode}, trainer.use_v1={config.trainer.use_v1}:"
+            " the bonus lives in the trainer `care`. Set trainer.v1.trainer_mode=care trainer.use_v1=true."
+        )
+    if not is_number(rollout.n) or rollout.n < 2:
+        yield (
+            f"actor_rollout_ref.rollout.n={rollout.n}: a response is compared with the others of its prompt."
+            " Set actor_rollout_ref.rollout.n to 2 or more (the release: 8)."
+        )
+    if config.algorithm.adv_estimator not in ("care", "grpo"):
+        yield (
+            f"algorithm.adv_estimator={config.algorithm.adv_estimator}: CARE's advantage is group-relative."
+            " Set algorithm.adv_estimator=care (or grpo, verl's own, with epsilon 1e-6)."
+        )
+    manager = config.reward.reward_manager
+    if manager.name != "care" or manager.source != "register":
+        yield (
+            f"reward.reward_manager.name={manager.name}, source={manager.source}: the bonus needs the answer span that"
+            " the manager `care` reports. Set reward.reward_manager.name=care reward.reward_manager.source=register."
+        )
+    if rollout.temperature != 1 and uses_kl(config) and care.bonus != "none":
+        yield (
+            f"actor_rollout_ref.rollout.temperature={rollout.temperature} with a KL term and a bonus: one reference"
+            " pass cannot serve both. Set actor_rollout_ref.rollout.temperature=1, or care.bonus=none."
+        )
+
+
+def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
+    actor, ref, rollout, model = (config.actor_rollout_ref[name] for name in ("actor", "ref", "rollout", "model"))
+    for role, strategy in (("actor", actor.strategy), ("ref", ref.strategy)):
+        if strategy != "fsdp2":
+            yield (
+                f"actor_rollout_ref.{role}.strategy={strategy}: the reference follows the policy shard by shard, which"
+                f" needs FSDP2 on both sides. Set actor_rollout_ref.{role}.strategy=fsdp2."
+            )
+    if rollout.name != "vllm":
+        yield (
+            f"actor_rollout_ref.rollout.name={rollout.name}: video prompts were tried with vLLM only."
+            " Set actor_rollout_ref.rollout.name=vllm."
+        )
+    lora = [model.get("lora_rank", 0), model.get("lora", {}).get("rank", 0), model.get("lora_adapter_path")]
+    if any(lora) and care.needs_reference(config):
+        yield (
+            f"actor_rollout_ref.model.lora_rank={lora[0]}, lora.rank={lora[1]}, lora_adapter_path={lora[2]}: with LoRA"
+            " verl's reference is the base model itself, which cannot follow the policy."
+            " Set actor_rollout_ref.model.lora_rank=0 and leave the others unset."
+        )
+    if ref.fsdp_config.model_dtype not in ("fp32", "float32") and care.bonus != "none" and care.reference == "ema":
+        yield (
+            f"actor_rollout_ref.ref.fsdp_config.model_dtype={ref.fsdp_config.model_dtype}: an EMA step is smaller than"
+            " this type can hold. Set actor_rollout_ref.ref.fsdp_config.model_dtype=fp32 (the forward pass still runs"
+            " in mixed precision), or care.reference=frozen."
+        )
+    if actor.get("freeze_vision_tower", False):
+        yield (
+            "actor_rollout_ref.actor.freeze_vision_tower=true: verl 0.9.1 accepts it and trains the tower all the"
+            " same. Set actor_rollout_ref.actor.freeze_vision_tower=false."
+        )
+    if actor.get("use_prefix_grouper", False):
+        yield (
+            "actor_rollout_ref.actor.use_prefix_grouper=true: verl 0.9.1's V1 trainer accepts it and does nothing."
+            " Set actor_rollout_ref.actor.use_prefix_grouper=false."
+        )
+
+
+def _checkpoints(config: DictConfig) -> Iterator[str]:
+    from verl_care.checkpoints import missing_files
+
+    trainer, checkpoint = config.trainer, config.actor_rollout_ref.actor.checkpoint
+    if checkpoint.get("async_save", False):
+        yield (
+            "actor_rollout_ref.actor.checkpoint.async_save=true: the reference is saved with the step, so the actor"
+            " must be too. Set actor_rollout_ref.actor.checkpoint.async_save=false."
+        )
+    for key in ("save_contents", "load_contents"):
+        lacking = [part for part in ("model", "optimizer", "extra") if part not in checkpoint[key]]
+        if lacking and trainer.save_freq > 0:
+            yield (
+                f"actor_rollout_ref.actor.checkpoint.{key}={list(checkpoint[key])}: without {', '.join(lacking)} a"
+                f" killed run cannot go on where it was. Set actor_rollout_ref.actor.checkpoint.{key} to hold model,"
+                " optimizer and extra, or trainer.save_freq=-1 for no checkpoints."
+            )
+    if trainer.resume_mode not in ("auto", "disable", "resume_path"):
+        yield f"trainer.resume_mode={trainer.resume_mode}: unknown. Set trainer.resume_mode=auto, disable or resume_path."
+    elif trainer.resume_mode == "resume_path":
+        path = str(trainer.resume_from_path)
+        missing = missing_files(path) if re.search(r"global_step_\d+$", path) else ["global_step_<step> at its end"]
+        if missing:
+            yield (
+                f"trainer.resume_from_path={path} is no complete checkpoint{_looked_up(path)}: it has no"
+                f" {', '.join(missing[:3])}. Set trainer.resume_from_path to another folder, or trainer.resume_mode=auto"
+                " for the newest complete one."
+            )
+
+
+def _media(data: DictConfig) -> Iterator[str]:
+    from verl_care.data.video import SPATIAL_MERGE, ImageBudget, VideoBudget
+
+    if not data.custom_cls.path or not data.custom_cls.name:
+        yield (
+            f"data.custom_cls.path={data.custom_cls.path}, name={data.custom_cls.name}: verl's own dataset ignores"
+            " data.video and data.image, and decodes a clip once per response."
+            " Set data.custom_cls.path=pkg://verl_care.data.dataset data.custom_cls.name=CareDataset."
+        )
+    merged_patch = (SPATIAL_MERGE * data.get("image_patch_size", 14)) ** 2
+    least = {"fps": 0, "min_frames": 1, "max_frames": 2, "max_pixels": merged_patch}
+    for name, kind in (("video", VideoBudget), ("image", ImageBudget)):
+        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+        node = dict(data.get(name) or {})
+        for key, value in node.items():
+            whole = isinstance(defaults.get(key), int)
+            if key not in defaults:
+                yield unknown_key(f"data.{name}", str(key), defaults)
+            elif not is_number(value) or not math.isfinite(value) or (whole and value != int(value)):
+                word = "a whole number" if whole else "a number"
+                yield f"data.{name}.{key}={value}: must be {word}. Set data.{name}.{key}={defaults[key]}, as released."
+            elif value < least[key] or value == 0:
+                bound = f"at least {least[key]}" if whole else "above 0"
+                why = {
+                    "fps": "no frame would be taken",
+                    "min_frames": "a clip has a frame",
+                    "max_frames": "the model sees frames in pairs",
+                    "max_pixels": "one token is that large",
+                }[key]
+                yield f"data.{name}.{key}={value}: {why}. Set data.{name}.{key} to {bound}."
+        if name == "video":
+            least_frames, most_frames = (node.get(key, defaults[key]) for key in ("min_frames", "max_frames"))
+            if is_number(least_frames) and is_number(most_frames) and most_frames < least_frames:
+                yield (
+                    f"data.video.max_frames={most_frames} is below data.video.min_frames={least_frames}: no number of"
+                    " frames is both. Set data.video.min_frames to at most data.video.max_frames."
+                )
+
+
+def _paths(config: DictConfig) -> Iterator[str]:
+    for key in ("train_files", "val_files"):
+        value = config.data[key]
+        files = list(value) if isinstance(value, ListConfig) else [value]
+        if not value:
+            yield f"data.{key}={value}: verl needs one. Set data.{key} to a parquet file, or a list of them."
+        for file in files if value else ():
+            if "://" not in str(file) and not Path(str(file)).expanduser().exists():
+                yield f"data.{key}={file}: no such file{_looked_up(file)}. Set data.{key} to your parquet file."
+
+    model = str(config.actor_rollout_ref.model.path)
+    folder = Path(model).expanduser()
+    if "://" in model or (_HUB_NAME.fullmatch(model) and not folder.exists()):
+        return
+    if not (folder / "config.json").is_file():
+        found = "it has no config.json" if folder.is_dir() else "no such folder"
+        yield (
+            f"actor_rollout_ref.model.path={model}: {found}{_looked_up(model)}."
+            " Set actor_rollout_ref.model.path to a folder with a model, or to a name of the hub such as"
+            " Qwen/Qwen2.5-VL-7B-Instruct."
+        )
+
+
+def _looked_up(path: Any) -> str:
+    return "" if Path(str(path)).expanduser().is_absolute() else f" in {Path.cwd()}, where the run was started"

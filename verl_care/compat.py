@@ -29,7 +29,7 @@ def _mend_position_ids(module: ModuleType) -> None:
     from_list = module.nested_tensor_from_tensor_list
 
     def maybe_fix_3d_position_ids(data: Any) -> None:
-        if "position_ids" not in data.keys():
+        if "position_ids" not in data.keys():  # noqa: SIM118 - a TensorDict is no dict
             return
         position_ids = data["position_ids"]
         if not (position_ids.is_nested and position_ids.dim() == 3):

@@ -79,6 +79,7 @@ def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
 
 def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
     actor, ref, rollout, model = (config.actor_rollout_ref[name] for name in ("actor", "ref", "rollout", "model"))
+    follows = care.needs_reference(config) and care.reference == "ema"
     for role, strategy in (("actor", actor.strategy), ("ref", ref.strategy)):
         if strategy != "fsdp2":
             yield (
@@ -97,7 +98,7 @@ def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
             " verl's reference is the base model itself, which cannot follow the policy."
             " Set actor_rollout_ref.model.lora_rank=0 and leave the others unset."
         )
-    if ref.fsdp_config.model_dtype not in ("fp32", "float32") and care.bonus != "none" and care.reference == "ema":
+    if ref.fsdp_config.model_dtype not in ("fp32", "float32") and follows:
         yield (
             f"actor_rollout_ref.ref.fsdp_config.model_dtype={ref.fsdp_config.model_dtype}: an EMA step is smaller than"
             " this type can hold. Set actor_rollout_ref.ref.fsdp_config.model_dtype=fp32 (the forward pass still runs"
@@ -133,15 +134,18 @@ def _checkpoints(config: DictConfig) -> Iterator[str]:
                 " optimizer and extra, or trainer.save_freq=-1 for no checkpoints."
             )
     if trainer.resume_mode not in ("auto", "disable", "resume_path"):
-        yield f"trainer.resume_mode={trainer.resume_mode}: unknown. Set trainer.resume_mode=auto, disable or resume_path."
+        yield (
+            f"trainer.resume_mode={trainer.resume_mode}: verl knows no such mode, and would stop once every model is"
+            " loaded. Set trainer.resume_mode to auto, disable or resume_path."
+        )
     elif trainer.resume_mode == "resume_path":
         path = str(trainer.resume_from_path)
         missing = missing_files(path) if re.search(r"global_step_\d+$", path) else ["global_step_<step> at its end"]
         if missing:
             yield (
-                f"trainer.resume_from_path={path} is no complete checkpoint{_looked_up(path)}: it has no"
-                f" {', '.join(missing[:3])}. Set trainer.resume_from_path to another folder, or trainer.resume_mode=auto"
-                " for the newest complete one."
+                f"trainer.resume_from_path={path}: no complete checkpoint, it has no {', '.join(missing[:3])}"
+                f"{_looked_up(path)}. Set trainer.resume_from_path to another folder, or trainer.resume_mode=auto for"
+                " the newest complete one."
             )
 
 
@@ -172,7 +176,7 @@ def _media(data: DictConfig) -> Iterator[str]:
                     "fps": "no frame would be taken",
                     "min_frames": "a clip has a frame",
                     "max_frames": "the model sees frames in pairs",
-                    "max_pixels": "one token is that large",
+                    "max_pixels": "one token covers that much",
                 }[key]
                 yield f"data.{name}.{key}={value}: {why}. Set data.{name}.{key} to {bound}."
         if name == "video":
@@ -208,4 +212,4 @@ def _paths(config: DictConfig) -> Iterator[str]:
 
 
 def _looked_up(path: Any) -> str:
-    return "" if Path(str(path)).expanduser().is_absolute() else f" in {Path.cwd()}, where the run was started"
+    return "" if Path(str(path)).expanduser().is_absolute() else f" (looked up from {Path.cwd()})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+import traceback
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -26,6 +27,9 @@ class CareRun(Callback):
             # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
             print(f"verl_care: this configuration would not train what it says:\n{error}", file=sys.stderr)
             sys.exit(2)
+        except Exception:  # noqa: BLE001 - for the same reason: a check that broke must not pass for a check passed
+            traceback.print_exc()
+            sys.exit(1)
         segments = shared_memory.Segments()
         removed = segments.remove_stale()
         if removed:

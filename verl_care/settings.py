@@ -38,7 +38,7 @@ class CareConfig:
     confidence_upper_bound: float = 0.95
     """Likelihoods are capped here before they are compared."""
     consistency_margin: float = 0.0
-    """How far below the group's mean likelihood a response still gets the bonus (the paper's general-video run: 0.01)."""
+    """How far below the group's mean likelihood a response still gets the bonus (general-video runs: 0.01)."""
     accuracy_threshold: float = 0.1
     """A response must be more accurate than this to take part in the comparison."""
     likelihood_mean: str = "geometric"
@@ -78,13 +78,13 @@ class CareConfig:
                 yield f"care.{key}={value}: {why}. Set care.{key} to a number >= 0."
         if not 0 < self.confidence_upper_bound <= 1:
             yield (
-                f"care.confidence_upper_bound={self.confidence_upper_bound}: a likelihood lies in (0, 1], so must its cap."
-                " Set care.confidence_upper_bound=1 for no cap."
+                f"care.confidence_upper_bound={self.confidence_upper_bound}: a likelihood lies in (0, 1], so must its"
+                " cap. Set care.confidence_upper_bound=1 for no cap."
             )
         if not 0 <= self.accuracy_threshold < 1:
             yield (
-                f"care.accuracy_threshold={self.accuracy_threshold}: accuracy lies in [0, 1], and a response must exceed"
-                " the threshold. Set care.accuracy_threshold within [0, 1)."
+                f"care.accuracy_threshold={self.accuracy_threshold}: accuracy lies in [0, 1], and a response must"
+                " exceed the threshold. Set care.accuracy_threshold within [0, 1)."
             )
         if not 0 <= self.ref_ema_decay <= 1:
             yield (
@@ -94,7 +94,7 @@ class CareConfig:
         if self.ref_ema_update_every < 1:
             yield (
                 f"care.ref_ema_update_every={self.ref_ema_update_every}: counts optimizer steps, so at least 1."
-                " Set care.reference=frozen for no update."
+                " Set care.ref_ema_update_every to 1 or more, or care.reference=frozen for no update."
             )
         if self.scoring_temperature != 1:
             yield (

@@ -187,7 +187,7 @@ class OncePerGroup:
         if mine:
             try:
                 future.set_result(compute())
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - every asker gets it from `result`
                 future.set_exception(error)
                 with self._lock:
                     self._results.pop(key, None)

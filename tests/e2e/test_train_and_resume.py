@@ -1,0 +1,100 @@
+"""The user's own command: it trains, is killed in the middle of a step, resumes, and its result loads elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recipes.quickstart.report import read_metrics
+from tests.e2e.conftest import START_LIMIT
+from verl_care import checkpoints
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
+
+EVERY_STEP = {
+    "care/accuracy", "care/format", "care/bonus", "care/selected_fraction", "care/no_answer_fraction",
+    "care/all_wrong_groups", "care/all_correct_groups", "care/reference_updates",
+    "timing_s/ref", "timing_s/care_bonus", "timing_s/care_ema",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def resumed(new_run):
+    """Killed with SIGKILL after step 2 was saved, then started again with the same command."""
+    run = new_run("care")
+    settings = ["trainer.total_training_steps=4", "trainer.save_freq=2", "care.ref_ema_update_every=2"]
+    first = run.start("trainer.total_training_steps=1000", *settings[1:])
+    deadline = time.monotonic() + START_LIMIT
+    while max(read_metrics(run.folder), default=0) < 3 and first.poll() is None:
+        assert time.monotonic() < deadline, run.log[-4000:]
+        time.sleep(0.2)
+    assert first.poll() is None, run.log[-4000:]
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    left_by_the_kill = checkpoints.latest_complete(run.folder)[0]
+    assert left_by_the_kill is not None
+    assert checkpoints.step_of(left_by_the_kill) == 2
+    run.finish(*settings)
+    return run
+
+
+def test_every_step_is_logged_once_over_both_starts(resumed):
+    assert set(read_metrics(resumed.folder)) == {1, 2, 3, 4}
+
+
+def test_care_metrics_of_every_step(resumed):
+    for step, values in read_metrics(resumed.folder).items():
+        assert values.keys() >= EVERY_STEP, step
+
+
+def test_the_reference_follows_on_its_steps_only(resumed):
+    metrics = read_metrics(resumed.folder)
+    # an update every 2 optimizer steps, one optimizer step a step
+    assert [metrics[step]["care/reference_updates"] for step in (1, 2, 3, 4)] == [0, 1, 1, 2]
+    assert [step for step in metrics if "care/reference_distance" in metrics[step]] == [2, 4]
+
+
+def test_it_said_where_it_resumed(resumed):
+    assert "global_step_2" in resumed.log
+
+
+def test_the_last_checkpoint_is_complete(resumed):
+    folder, newer = checkpoints.latest_complete(resumed.folder)
+    assert folder is not None
+    assert (checkpoints.step_of(folder), newer) == (4, {})
+    assert json.loads((folder / checkpoints.MARK).read_text())["has_reference"]
+
+
+def test_nothing_is_left_in_shared_memory(resumed):
+    assert [name for name in os.listdir("/dev/shm") if name.startswith(("verl_weights_", "psm_"))] == []
+
+
+def test_merged_model_loads(resumed, tmp_path: Path):
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    actor = resumed.folder / "global_step_4" / "actor"
+    merge = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    subprocess.run([*merge, "--local_dir", actor, "--target_dir", tmp_path / "hf"], check=True, timeout=200)
+    assert Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "hf").num_parameters() > 0
+
+
+def test_plain_grpo_with_kl_against_the_reference(new_run):
+    run = new_run("grpo")
+    run.finish("trainer.total_training_steps=2", "care.bonus=none", "actor_rollout_ref.actor.use_kl_loss=true")
+    metrics = read_metrics(run.folder)
+    assert all(values["care/bonus"] == 0 for values in metrics.values())
+    assert all("actor/kl_loss" in values for values in metrics.values())
+
+
+def test_without_bonus_and_kl_there_is_no_reference(new_run):
+    run = new_run("nokl")
+    run.finish("trainer.total_training_steps=1", "care.bonus=none")
+    (metrics,) = read_metrics(run.folder).values()
+    assert "timing_s/ref" not in metrics

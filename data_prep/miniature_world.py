@@ -1,6 +1,6 @@
 """The toy world of the miniature benchmark: words, recipes, looks and pixels. No files are touched here.
 
-A recipe is five of twelve actions in order. A clip shows the last one to three steps done so far, each as a 4 x 4
+A recipe is five of twelve actions in order. A clip shows the last two or three steps done so far (one where only one is), each as a 4 x 4
 bit pattern on a work surface; the question names the recipe's steps, so that the next step is READ off the question
 (the step after the last one shown) and an unseen goal is no harder in principle.
 """
@@ -23,7 +23,7 @@ SIDE = 56  # pixels: 4 x 4 patches of 14, 2 x 2 visual tokens
 FRAMES = 8
 FPS = 2  # sampled at 2 fps every frame is taken, and a temporal patch (two frames) lasts exactly one second
 RECIPE_STEPS = 5
-GLYPH = 24
+GLYPH = SIDE // 2  # a pattern fills a quadrant, which is one visual token
 NO_PROGRESS_SHARE = 0.08
 TRAINING_GOALS = 48  # of 64; the other 16 appear in L3 only
 
@@ -81,7 +81,7 @@ def goals() -> tuple[list[Goal], list[Goal]]:
 def draw_situation(among: list[Goal], rng: np.random.Generator) -> Situation:
     goal = among[rng.integers(len(among))]
     done = 0 if rng.random() < NO_PROGRESS_SHARE else int(rng.integers(1, RECIPE_STEPS))
-    visible = min(done, int(rng.integers(1, 4)))
+    visible = min(done, int(rng.integers(2, 4)))
     inside = [s for s in goal.steps if s != goal.steps[done]]
     outside = [a for a in ACTIONS if a not in goal.steps]
     wrong = [inside[i] for i in rng.permutation(len(inside))] + [outside[i] for i in rng.permutation(len(outside))[:2]]
@@ -119,8 +119,7 @@ def draw_frames(situation: Situation, unseen_look: bool) -> tuple[NDArray[np.uin
         schedule = {1: (0, 0, 0, 0), 2: (0, 0, 1, 1), 3: (0, 1, 2, 2)}[len(situation.shown)]
         for frame in range(FRAMES):
             bits = np.kron(patterns[situation.shown[schedule[frame // 2]]], np.ones((GLYPH // 4, GLYPH // 4)))
-            y, x = top + 2 + rng.integers(-1, 2), left + 2 + rng.integers(-1, 2)
-            pixels[frame, y : y + GLYPH, x : x + GLYPH] = np.where(bits[..., None] > 0, colour, background)
+            pixels[frame, top : top + GLYPH, left : left + GLYPH] = np.where(bits[..., None] > 0, colour, background)
     pixels += rng.normal(0, 3, pixels.shape)
     drawn = pixels.clip(0, 255).astype(np.uint8)
     return drawn[:FRAMES], drawn[FRAMES]

@@ -36,21 +36,26 @@ def missing_files(folder: str | os.PathLike) -> list[str]:
     folder = Path(folder)
     try:
         mark = json.loads((folder / MARK).read_text())
-    except FileNotFoundError:
+        world_size, has_reference = int(mark["world_size"]), bool(mark["has_reference"])
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or cut off: the machine stopped before it was whole
         return [MARK]
-    ranks, world_size = range(mark["world_size"]), mark["world_size"]
+    ranks = range(world_size)
     wanted = ["data.pt"]
     for part in ("model", "optim", "extra_state"):
         wanted += [f"actor/{part}_world_size_{world_size}_rank_{rank}.pt" for rank in ranks]
-    if mark["has_reference"]:
+    if has_reference:
         wanted += [f"{REFERENCE}/{shard_file_name(rank, world_size)}" for rank in ranks]
-    return [name for name in wanted if not (folder / name).is_file()]
+    return [name for name in wanted if not _is_written(folder / name)]
+
+
+def _is_written(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def latest_complete(root: str | os.PathLike) -> tuple[Path | None, dict[str, list[str]]]:
     """The newest complete checkpoint under `root`, and what each newer folder lacks."""
     root = Path(root)
-    folders = [folder for folder in root.iterdir() if step_of(folder) is not None] if root.is_dir() else []
+    folders = [folder for folder in root.glob(f"{_STEP}*") if folder.is_dir() and step_of(folder) is not None]
     incomplete: dict[str, list[str]] = {}
     for folder in sorted(folders, key=lambda folder: step_of(folder) or 0, reverse=True):
         missing = missing_files(folder)
@@ -65,7 +70,7 @@ def remove_orphans(root: str | os.PathLike) -> list[str]:
     removed = []
     for mark in Path(root).glob(f"{_STEP}*/{MARK}"):
         if not (mark.parent / "actor").exists():
-            mark.unlink()
             shutil.rmtree(mark.parent / REFERENCE, ignore_errors=True)
+            mark.unlink()  # last: whoever is killed before finds it again
             removed.append(mark.parent.name)
     return removed

@@ -23,8 +23,9 @@ class EmaReference:
         self._policy, self._reference = policy, reference
         names, theirs = [name for name, _ in policy.named_parameters()], [n for n, _ in reference.named_parameters()]
         if names != theirs:
+            differing = sorted(set(names) ^ set(theirs))[:3] or "their order"
             raise ValueError(
-                f"policy and reference differ in their parameters, first at {sorted(set(names) ^ set(theirs))[:3]}:"
+                f"policy and reference differ in their parameters, namely {differing}:"
                 " both must be loaded from actor_rollout_ref.model.path"
             )
 
@@ -59,8 +60,9 @@ class EmaReference:
 
         Raises:
             FileNotFoundError: if this world size never saved there.
-            ValueError: if the shards belong to another model.
+            ValueError: if the file is damaged, or its shards belong to another model.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = _shard_file(folder)
@@ -70,9 +72,14 @@ class EmaReference:
                 f"no reference shard {path}; found {there or 'none'}. A checkpoint resumes on as many ranks as saved"
                 " it: set trainer.nnodes and trainer.n_gpus_per_node as they were"
             )
-        saved, shards = load_file(path), _shards(self._reference)
-        if saved.keys() != shards.keys():
-            raise ValueError(f"{path} holds another model's parameters: {sorted(saved.keys() ^ shards.keys())[:3]}")
+        try:
+            saved = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged ({error}): resume from an earlier checkpoint") from error
+        shards = _shards(self._reference)
+        differing = saved.keys() ^ shards.keys() or [name for name in shards if saved[name].shape != shards[name].shape]
+        if differing:
+            raise ValueError(f"{path} holds another model's parameters: {sorted(differing)[:3]} differ")
         with torch.no_grad():
             for name, shard in shards.items():
                 shard.copy_(saved[name])

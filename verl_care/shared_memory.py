@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PREFIXES = ("psm_", "verl_weights_")
 _SHM = Path("/dev/shm")
+_HOST_IPC, _HOST_PID = 0xEFFFFFFF, 0xEFFFFFFC  # Linux' first namespaces (include/linux/proc_ns.h)
 
 
 class Segments:
-    """The segments of one run: those that appear after it was created, on this machine, for this user."""
+    """The segments of one run: those that appear after it was created, on this machine, for this user.
+
+    A run leaves a mark, named by its process, until it has tidied up. The mark's time is when the run began; it is
+    taken from the file, because file systems and `time.time` do not read the same clock.
+    """
 
     def __init__(self, shm: Path = _SHM, marks: Path | None = None):
         self._shm = shm
-        self._marks = marks or Path(tempfile.gettempdir()) / f"verl_care-{os.getuid()}"
-        self._marks.mkdir(mode=0o700, exist_ok=True)
-        self._started = time.time()
-        self._mark = self._marks / f"{os.getpid()}"
-        self._earlier = [mark for mark in self._marks.iterdir() if not Path("/proc", mark.name).exists()]
-        self._mark.touch()
+        marks = marks or Path(tempfile.gettempdir()) / f"verl_care-{os.getuid()}"
+        marks.mkdir(mode=0o700, exist_ok=True)
+        self._earlier = list(_ended(marks))
+        self._mark = marks / f"{os.getpid()}"
+        self._mark.write_text(_start_of(self._mark.name) or "")
+        self._started = self._mark.stat().st_mtime
 
     def remove_new(self) -> list[str]:
         """Remove what this run left; return the names."""
@@ -38,17 +42,17 @@ class Segments:
     def remove_stale(self) -> list[str]:
         """Remove what killed runs left, those whose process is gone but whose mark is still there."""
         removed: list[str] = []
-        for mark in self._earlier:
-            removed += self._remove(self._newer_than(mark.stat().st_mtime))
-            mark.unlink(missing_ok=True)
+        for mark, started in self._earlier:
+            removed += self._remove(self._newer_than(started))
+            if mark != self._mark:
+                mark.unlink(missing_ok=True)
         return removed
 
     def _newer_than(self, moment: float) -> list[Path]:
-        if not self._shm.is_dir():
+        if not self._shm.is_dir() or _shared_with_unseen_processes():
             return []
-        mine = [path for path in self._shm.iterdir() if path.name.startswith(PREFIXES)]
-        stats = [(path, path.lstat()) for path in mine]
-        return [path for path, stat in stats if stat.st_uid == os.getuid() and stat.st_mtime >= moment]
+        stats = {path: _stat(path) for path in self._shm.iterdir() if path.name.startswith(PREFIXES)}
+        return [path for path, stat in stats.items() if stat and stat.st_uid == os.getuid() and stat.st_mtime >= moment]
 
     def _remove(self, paths: Iterable[Path]) -> list[str]:
         wanted = {str(path): path for path in paths}
@@ -61,12 +65,46 @@ class Segments:
         return removed
 
 
+def _ended(marks: Path) -> Iterator[tuple[Path, float]]:
+    """The marks of runs that were killed, and when each began."""
+    for mark in marks.iterdir():
+        stat = _stat(mark)
+        if stat and mark.name.isdecimal() and mark.read_text() != _start_of(mark.name):
+            yield mark, stat.st_mtime
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:  # its owner has just removed it
+        return None
+
+
+def _start_of(process: str) -> str | None:
+    """When a process started, in ticks since boot, which tells it from a later one of the same number; None if gone."""
+    try:
+        stat = Path("/proc", process, "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return stat.rpartition(")")[2].split()[19]  # field 22; the name in field 2 may hold blanks
+
+
+def _shared_with_unseen_processes() -> bool:
+    """True in a container that has the host's shared memory (`--ipc=host`) but sees only its own processes."""
+    try:
+        pid, ipc = (os.stat(f"/proc/self/ns/{name}").st_ino for name in ("pid", "ipc"))
+    except OSError:
+        return False
+    return ipc == _HOST_IPC and pid != _HOST_PID
+
+
 def _mapped() -> set[str]:
     """Files that some living process of this machine maps or holds open."""
     found: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            found.update(line.split()[-1] for line in (process / "maps").read_text().splitlines() if "/" in line)
+            lines = (process / "maps").read_text(errors="replace").splitlines()
+            found.update(line.split(maxsplit=5)[-1] for line in lines if "/" in line)
             found.update(os.readlink(descriptor) for descriptor in (process / "fd").iterdir())
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it has just ended, or is another user's and cannot map ours

@@ -18,6 +18,7 @@ import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
@@ -109,7 +110,7 @@ class CareTrainer(PPOTrainerSync):
 
         likelihood_N = torch.full_like(accuracy_N, torch.nan)
         if self.use_reference_policy:
-            ref_log_prob_NT = data["ref_log_prob"].to_padded_tensor(0.0)
+            ref_log_prob_NT = pad_sequence(list(data["ref_log_prob"].unbind()), batch_first=True)
             answer_mask_NT = span_mask(
                 [None if span[0] == NO_SPAN else span for span in spans], length=ref_log_prob_NT.size(1)
             )

@@ -73,7 +73,7 @@ class Teacher:
 
     def next_step(self, steps: Sequence[str], done: int) -> tuple[list[int], list[float]]:
         """The step behind the last one seen, which alone is scored."""
-        seen = steps[max(0, done - int(self.rng.integers(1, 4))) : done]
+        seen = steps[max(0, done - int(self.rng.integers(2, 4))) : done]
         branch = self.ids(f" seen {', '.join(seen) or 'nothing'}. so {steps[done]}")
         return branch, [0.0] * (len(branch) - 1) + [1.0]
 
@@ -91,7 +91,7 @@ class Teacher:
         if kind == "recipe":
             return goal.text + "?", nexts
         done = int(stages[0])
-        seen = steps[max(0, done - int(self.rng.integers(1, 4))) : done]
+        seen = steps[max(0, done - int(self.rng.integers(2, 4))) : done]
         whole = self.response(seen, steps[done], LETTERS[options.index(steps[done])], False)
         prompt = chat_text(self.processor, with_options(f"What next to {goal.text}?", options))
         short = [self.look_up(options, word, False) for word in options]
@@ -138,9 +138,13 @@ class Teacher:
             letter = self.pick([x for i, x in enumerate(LETTERS) if i != example.answer])
         return self.response(example.seen, conclusion, letter, True)
 
-    def clip_batch(self, examples: Sequence[Example], rows: int, each: int, noise: Noise) -> tuple[Packed, list[Example]]:
+    def clip_batch(self, examples: Sequence[Example], rows: int, each: int, noise: Noise, dense: bool) -> tuple[Packed, list[Example]]:
         chosen = [examples[i] for i in self.rng.integers(len(examples), size=rows)]
         made = [[self.noisy(example, noise) for _ in range(each)] for example in chosen]
+        if dense:
+            for row, e in zip(made, chosen, strict=True):
+                row += [self.look_up(e.options, word, full) for word in e.options for full in (True, False)]
+                row.append(self.look_up(e.options, self.pick([a for a in ACTIONS if a not in e.options]), True))
         packed = pack(
             [e.prompt for e in chosen],
             [[b for b, _ in row] for row in made],

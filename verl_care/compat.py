@@ -69,7 +69,7 @@ def _embed_text_and_vision(
 ) -> tuple[Any, Any]:
     """Token embeddings with the vision tower's features in place of the image and video tokens."""
     import torch
-    from verl.models.transformers.qwen2_vl import unpack_visual_output
+    from verl.utils.transformers_compat import unpack_visual_output
 
     embeds = model.get_input_embeddings()(input_ids)
     kinds = [

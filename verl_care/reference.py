@@ -99,11 +99,12 @@ def _shard_file(folder: str | os.PathLike) -> Path:
 def _shards(module: nn.Module) -> dict[str, Tensor]:
     """Name -> this rank's shard, sharing memory with the parameter."""
     from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
 
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()  # between two passes a root may still hold gathered parameters
     return {
-        name: parameter.to_local() if hasattr(parameter, "to_local") else parameter.data
+        name: parameter.to_local() if isinstance(parameter, DTensor) else parameter.data
         for name, parameter in module.named_parameters()
     }

@@ -9,6 +9,8 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from verl_care.reference import EmaReference
 
+_on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr-defined]  # verl fills the enum as it runs
+
 
 class CareWorker(ActorRolloutRefWorker):
     """One rank. Everything it adds is a call of the trainer's that all ranks answer together."""
@@ -17,19 +19,20 @@ class CareWorker(ActorRolloutRefWorker):
     def _reference(self) -> EmaReference:
         assert self.actor is not None, "init_model comes first"
         assert self.ref is not None, "the trainer asked for no reference model"
-        return EmaReference(policy=self.actor.engine.module, reference=self.ref.engine.module)
+        policy, reference = (worker.engine.module for worker in (self.actor, self.ref))  # type: ignore[attr-defined]
+        return EmaReference(policy=policy, reference=reference)
 
-    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    @_on_all_ranks
     def update_reference(self, decay: float) -> float:
         """One EMA step; returns the reference's relative distance from the policy after it."""
         return self._reference.update(decay)
 
-    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    @_on_all_ranks
     def save_reference(self, folder: str) -> None:
         """Write this rank's shards of the reference."""
         self._reference.save(folder)
 
-    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    @_on_all_ranks
     def load_reference(self, folder: str) -> None:
         """Read this rank's shards of the reference."""
         self._reference.load(folder)

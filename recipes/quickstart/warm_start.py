@@ -1,154 +1,146 @@
 """Warm-start the miniature model on reasoning whose conclusion and letter are only loosely tied.
 
-    python -m recipes.quickstart.warm_start --data data/miniature_parquet --out data/miniature_model
+    python -m recipes.quickstart.warm_start --data data/miniature --out data/miniature_model
 
-Three stages, every one on packed rows (`packing`):
-  look-up  bare option lists and words to look up in them: the letter of a word among shuffled options
-  recipe   prompts without media: the step after the last one seen, then its letter
-  clip     the training rows, the pixels included; first clean, then with noise in conclusion and letter
+`--data` is the folder of converted parquet files (`data_prep.seed_bench_r1 ... --prompt plain`). The same seed gives the
+same weights on the same machine with one thread.
 
-The look-up comes first and dense because it is what a plain warm start never learns (it was tried): the model then
-gives a letter without reading the options, and a likelihood of the letter cannot tell an option from a word that is
-none.
+A plain warm start never learns to look a word up among shuffled options; the likelihood of a letter then cannot tell
+an option from a word that is none. So every row first carries dense pairs of word and letter beside the response
+(`lessons`), and only the last stages loosen the tie between conclusion and letter.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+from transformers import Qwen2_5_VLForConditionalGeneration
 
-from data_prep.miniature_world import ACTIONS, ADJECTIVES, DISHES, LETTERS, RECIPE_STEPS, Goal
-from recipes.quickstart.consistency_rule import respond
-from recipes.quickstart.examples import Example, chat_text, load_examples, scored_logits
+from recipes.quickstart.examples import Example, load_examples, scored_logits
+from recipes.quickstart.lessons import KINDS, Noise, Teacher
 from recipes.quickstart.model import build_model, build_processor
-from recipes.quickstart.packing import Packed, pack
-from verl_care.data.prompts import with_options
+from recipes.quickstart.packing import Packed
 
-LETTER_FROM_END = 5  # `>B` `</` `answer` `>` `<|im_end|>`
+WARM_UP = 25
+MUON_DECAY = 0.5
 
 
 @dataclass(frozen=True)
-class Noise:
-    """How a taught response comes about. Both ways to the letter stay in the mix: from the conclusion, from the clip."""
+class Stage:
+    steps: int
+    rate: float  # the learning rate's factor at the end of the stage; it moves there in a straight line
+    weights: tuple[float, ...]  # of look-up, letter, seen, conclusion, form (`lessons.KINDS`)
+    clips: int  # rows with media
+    texts: int  # rows without
+    recipes: bool = True  # the rows without media also ask for the next step
+    responses: int = 1  # a row with media
+    look_ups: bool = True
+    short: bool = False
+    noise: Noise = field(default_factory=Noise)
 
-    conclusion_right: float  # else a wrong option, or a word that is none
-    letter_follows: float  # the letter is the conclusion's,
-    letter_right: float  # else, with this probability, the right one; else a wrong one
-    off_list: float = 0.0  # share of the conclusions that are no option
+
+STAGES = (
+    Stage(160, 1.0, (3, 1, 1, 0.1, 0.3), clips=12, texts=8, recipes=False, short=True),
+    Stage(240, 0.5, (1, 1, 1, 1, 0.2), clips=12, texts=5, short=True),
+    Stage(240, 0.9, (3, 1, 1, 1, 0.2), clips=12, texts=5),
+    Stage(100, 0.3, (1, 1, 1, 1, 0.2), clips=12, texts=5),
+    Stage(60, 0.15, (1, 1, 1, 1, 0.2), clips=16, texts=4, responses=2, noise=Noise(0.5, 0.4, 1.0, 0.05)),
+    Stage(60, 0.05, (1, 1, 1, 1, 0.2), clips=16, texts=4, responses=2, noise=Noise(0.35, 0.45, 0.7, 0.05)),
+)
 
 
-CLEAN = Noise(1.0, 1.0, 0.0)
+def optimizers(model: Qwen2_5_VLForConditionalGeneration, lr: float, muon_lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the language model's matrices, AdamW for the rest: the look-up forms several times sooner than with
+    AdamW alone (word to letter among shuffled options: 25 s instead of minutes)."""
+    language = model.model.language_model
+    matrices = [p for name, p in language.named_parameters() if p.ndim == 2 and "embed" not in name]
+    taken = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in taken]
+    return [
+        torch.optim.Muon(matrices, lr=muon_lr, weight_decay=MUON_DECAY, momentum=0.95),
+        torch.optim.AdamW(rest, lr=lr, weight_decay=0.01, betas=(0.9, 0.98)),
+    ]
 
 
-class Teacher:
-    """Makes packed batches of what is to be learned. All randomness is from one generator."""
+def losses(
+    model: Qwen2_5_VLForConditionalGeneration, teacher: Teacher, packed: Packed, examples: Sequence[Example]
+) -> dict[str, Tensor]:
+    """Mean cross-entropy of each kind of token there is."""
+    entropy_T = F.cross_entropy(scored_logits(model, packed, examples), packed.target_T, reduction="none")
+    return {kind: entropy_T[mask].mean() for kind, mask in teacher.kinds(packed).items() if mask.any()}
 
-    def __init__(self, processor: Qwen2_5_VLProcessor, seed: int, letter_weight: float) -> None:
-        self.processor, self.tokenizer = processor, processor.tokenizer
-        self.rng = np.random.default_rng(seed)
-        self.letter_weight = letter_weight
-        self.end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
-    def ids(self, text: str) -> list[int]:
-        return self.tokenizer(text)["input_ids"]
+def train(
+    model: Qwen2_5_VLForConditionalGeneration,
+    teacher: Teacher,
+    examples: Sequence[Example],
+    stages: Sequence[Stage],
+    lr: float = 3e-3,
+    muon_lr: float = 0.02,
+    report_every: int = 20,
+    after: Callable[[int], None] | None = None,
+) -> None:
+    opts = optimizers(model, lr, muon_lr)
+    base = [opt.param_groups[0]["lr"] for opt in opts]
+    started, done, rate = time.monotonic(), 0, stages[0].rate
+    for number, stage in enumerate(stages, start=1):
+        seen: dict[str, list[float]] = defaultdict(list)
+        weights = dict(zip(KINDS, stage.weights, strict=True))
+        for step in range(1, stage.steps + 1):
+            now = min(1.0, (done + 1) / WARM_UP) * (rate + (stage.rate - rate) * step / stage.steps)
+            for opt, its_base in zip(opts, base, strict=True):
+                opt.param_groups[0]["lr"] = its_base * now
+            parts = []
+            if stage.clips:
+                clip, chosen = teacher.clip_batch(
+                    examples, stage.clips, stage.responses, stage.noise, stage.look_ups, stage.short
+                )
+                parts.append((1.0, "", losses(model, teacher, clip, chosen)))
+            if stage.texts:
+                text = teacher.text_batch(stage.texts, stage.recipes, stage.short)
+                parts.append((0.5, "text ", losses(model, teacher, text, [])))
+            loss = torch.stack([share * weights[k] * v for share, _, part in parts for k, v in part.items()]).sum()
+            model.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for opt in opts:
+                opt.step()
+            done += 1
+            for _, prefix, part in parts:
+                for kind, value in part.items():
+                    seen[prefix + kind].append(float(value.detach()))
+            if step % report_every == 0:
+                means = "  ".join(f"{kind} {sum(v) / len(v):.2f}" for kind, v in seen.items())
+                print(f"{time.monotonic() - started:4.0f} s  stage {number} step {step:3d}  {means}", flush=True)
+                seen.clear()
+        rate = stage.rate
+        if after:
+            after(number)
 
-    def pick(self, among: Sequence[str]) -> str:
-        return among[int(self.rng.integers(len(among)))]
 
-    def look_up(self, options: Sequence[str], word: str, full: bool) -> tuple[list[int], list[float]]:
-        """A word and its letter, which alone is scored; the letter of a word that is no option is any letter."""
-        letter = LETTERS[options.index(word)] if word in options else self.pick(LETTERS)
-        text = f" so {word} </think>\n<answer>{letter}" if full else f" {word}>{letter}"
-        branch = self.ids(text)
-        return branch, [0.0] * (len(branch) - 1) + [1.0]
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with training_6k.parquet")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    processor = build_processor()
+    model = build_model(processor.tokenizer, args.seed)
+    examples = load_examples(args.data / "training_6k.parquet", processor, model)
+    train(model, Teacher(processor, args.seed), examples, STAGES)
+    model.save_pretrained(args.out)
+    processor.save_pretrained(args.out)
 
-    def next_step(self, steps: Sequence[str], done: int) -> tuple[list[int], list[float]]:
-        """The step behind the last one seen, which alone is scored."""
-        seen = steps[max(0, done - int(self.rng.integers(2, 4))) : done]
-        branch = self.ids(f" seen {', '.join(seen) or 'nothing'}. so {steps[done]}")
-        return branch, [0.0] * (len(branch) - 1) + [1.0]
 
-    def text_row(self, kind: str) -> tuple[str, list[tuple[list[int], list[float]]]]:
-        words = [ACTIONS[i] for i in self.rng.permutation(len(ACTIONS))]
-        steps, outside = words[:RECIPE_STEPS], words[RECIPE_STEPS:]
-        stages = self.rng.permutation(RECIPE_STEPS)
-        among = [steps[i] for i in stages[: len(LETTERS) - 1]] + outside[:1]
-        options = [among[i] for i in self.rng.permutation(len(LETTERS))]
-        goal = Goal(f"{self.pick(ADJECTIVES)} {self.pick(DISHES)}", tuple(steps))
-        letters = [self.look_up(options, word, True) for word in options]
-        nexts = [self.next_step(steps, done) for done in range(RECIPE_STEPS)]
-        if kind == "options":
-            return with_options("", options), letters + [self.look_up(options, word, False) for word in options]
-        if kind == "recipe":
-            return goal.text + "?", nexts
-        done = int(stages[0])
-        seen = steps[max(0, done - int(self.rng.integers(2, 4))) : done]
-        whole = self.response(seen, steps[done], LETTERS[options.index(steps[done])], False)
-        prompt = chat_text(self.processor, with_options(f"What next to {goal.text}?", options))
-        short = [self.look_up(options, word, False) for word in options]
-        if kind == "letters":
-            return prompt, letters + short
-        return prompt, [*letters, *short, *nexts, self.look_up(options, outside[1], True), whole]
-
-    def text_batch(self, rows: int, full: float) -> tuple[Packed, list[Example]]:
-        """Rows without media: bare option lists, bare recipes, and (a share of `full`) whole prompts.
-
-        Recipes are made up, so that they must be read."""
-        kinds = ["full" if self.rng.random() < full else self.pick(("options", "recipe")) for _ in range(rows)]
-        made = [self.text_row(kind) for kind in kinds]
-        return pack(
-            [self.ids(prompt) for prompt, _ in made],
-            [[b for b, _ in row] for _, row in made],
-            [[w for _, w in row] for _, row in made],
-        ), []
-
-    def response(
-        self, seen: Sequence[str], conclusion: str, letter: str, score_seen: bool
-    ) -> tuple[list[int], list[float]]:
-        branch = [*self.ids(respond(seen, conclusion, letter)), self.end]
-        weights = [1.0] * len(branch)
-        weights[-LETTER_FROM_END] = self.letter_weight
-        if not score_seen:
-            first = 4  # `<` `think` `>` ` seen`
-            for i in range(first, first + max(1, 2 * len(seen) - 1)):
-                weights[i] = 0.0
-        return branch, weights
-
-    def noisy(self, example: Example, noise: Noise) -> tuple[list[int], list[float]]:
-        answer = example.options[example.answer]
-        wrong = [option for option in example.options if option != answer]
-        if self.rng.random() < noise.off_list:
-            conclusion = self.pick([a for a in ACTIONS if a not in example.options])
-        else:
-            conclusion = answer if self.rng.random() < noise.conclusion_right else self.pick(wrong)
-        if conclusion in example.options and self.rng.random() < noise.letter_follows:
-            letter = LETTERS[example.options.index(conclusion)]
-        elif self.rng.random() < noise.letter_right:
-            letter = LETTERS[example.answer]
-        else:
-            letter = self.pick([x for i, x in enumerate(LETTERS) if i != example.answer])
-        return self.response(example.seen, conclusion, letter, True)
-
-    def clip_batch(self, examples: Sequence[Example], rows: int, each: int, noise: Noise, dense: bool) -> tuple[Packed, list[Example]]:
-        chosen = [examples[i] for i in self.rng.integers(len(examples), size=rows)]
-        made = [[self.noisy(example, noise) for _ in range(each)] for example in chosen]
-        if dense:
-            for row, e in zip(made, chosen, strict=True):
-                row += [self.look_up(e.options, word, full) for word in e.options for full in (True, False)]
-                row.append(self.look_up(e.options, self.pick([a for a in ACTIONS if a not in e.options]), True))
-        packed = pack(
-            [e.prompt for e in chosen],
-            [[b for b, _ in row] for row in made],
-            [[w for _, w in row] for row in made],
-            [e.positions_3L for e in chosen if e.positions_3L is not None],
-        )
-        return packed, chosen
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import types
+from datetime import timedelta
 
 import pytest
 import torch
@@ -242,7 +243,9 @@ def one_rank_of_two(rank: int, port: int) -> None:
     from torch import distributed as dist
     from torch.distributed.fsdp import fully_shard
 
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=timedelta(seconds=40)
+    )
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed=0)
     monkey_patch.apply_monkey_patch(model, use_remove_padding=False)

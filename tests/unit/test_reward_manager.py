@@ -31,10 +31,6 @@ class FakeTokenizer:
 FINISHED = [0, 1, 2, 3, 4, 5, 6, 8, 5, 7, 10]  # <think>so</think>\n<answer>A</answer><|im_end|>; `>A` is token 6
 
 
-# TODO(rewards/manager.py): decode single tokens with skip_special_tokens=True instead of asking all_special_ids
-UNNAMED = pytest.mark.xfail(strict=False, reason="special in tokenizer.json, but in none of the tokenizer's roles")
-
-
 @pytest.fixture(scope="module")
 def tokenizer():
     return build_tokenizer()
@@ -131,25 +127,36 @@ def test_the_span_holds_the_answer_of_a_real_tokenizer(manager, tokenizer, text)
     assert spanned.removeprefix(">").strip() == answer.strip()
 
 
-@pytest.mark.parametrize(
-    "special",
-    [
-        token if token in ("<|endoftext|>", "<|im_end|>") else pytest.param(token, marks=UNNAMED)
-        for token in SPECIAL_TOKENS
-    ],
-)
-@pytest.mark.parametrize("where", ["in the tag", "in the answer", "behind the answer"])
-def test_special_tokens_are_neither_graded_nor_scored(manager, tokenizer, special, where):
-    # what is graded and where the span is found are the same text, whatever special tokens stand in it
-    before, behind = {"in the tag": ("<ans", "wer>B</answer>"), "in the answer": ("<answer>B", "</answer>")}.get(
-        where, ("<answer>B</answer>", " more")
-    )
+@pytest.mark.parametrize("special", SPECIAL_TOKENS)
+@pytest.mark.parametrize(("before", "behind"), [("<answer>B", "</answer>"), ("<answer>B</answer>", " more")])
+def test_special_tokens_are_neither_graded_nor_scored(manager, tokenizer, special, before, behind):
     ids = [*tokenizer.encode(before), tokenizer.convert_tokens_to_ids(special), *tokenizer.encode(behind)]
     info = manager.score(ids, "B", "multiple choice")["reward_extra_info"]
     assert info["accuracy"] == 1.0
-    assert info["answer_start"] != NO_SPAN
     spanned = tokenizer.decode(ids[info["answer_start"] : info["answer_stop"]], skip_special_tokens=True)
     assert spanned.endswith("B")
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        "<|endoftext|>",
+        "<|im_end|>",
+        pytest.param(
+            "<|box_start|>",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="the manager asks all_special_ids, which lacks what is special in tokenizer.json alone; decoding"
+                " single tokens with skip_special_tokens=True would mend it",
+            ),
+        ),
+    ],
+)
+def test_what_is_judged_and_what_is_scored_are_one_text(manager, tokenizer, special):
+    ids = [*tokenizer.encode("<ans"), tokenizer.convert_tokens_to_ids(special), *tokenizer.encode("wer>B</answer>")]
+    info = manager.score(ids, "B", "multiple choice")["reward_extra_info"]
+    assert info["accuracy"] == 1.0
+    assert info["answer_start"] != NO_SPAN
 
 
 @pytest.mark.parametrize("problem_type", sorted(GRADERS))
@@ -188,7 +195,7 @@ def test_no_sequence_of_tokens_raises(manager, tokenizer, data):
 
 def test_verls_reward_loop_calls_it_with_a_padded_row(tokenizer):
     ids = tokenizer.encode("<think>so</think>\n<answer>B</answer><|im_end|>")
-    padded = torch.tensor([ids + [tokenizer.pad_token_id] * 5])
+    padded = torch.tensor([ids + tokenizer.encode(" what stands behind a response is none of it")])
     data = DataProto(
         batch=TensorDict({"responses": padded}, batch_size=1),
         non_tensor_batch={

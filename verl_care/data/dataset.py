@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import Any
 
 from omegaconf import DictConfig
@@ -36,8 +35,8 @@ class CareDataset(RLHFDataset):
         Raises:
             MediaError: if a file cannot be decoded; verl then marks this prompt's rollout as failed.
         """
-        image_budget = _budget(ImageBudget, config.get("image"))
-        video_budget = _budget(VideoBudget, config.get("video"))
+        image_budget = ImageBudget(**(config.get("image") or {}))
+        video_budget = VideoBudget(**(config.get("video") or {}))
         images = [
             _MEDIA.get(
                 (part["image"], image_budget, image_patch_size),
@@ -53,8 +52,3 @@ class CareDataset(RLHFDataset):
             for part in media_items(messages, "video")
         ]
         return images or None, videos or None, None
-
-
-def _budget(kind: type, node: DictConfig | None) -> Any:
-    known = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{key: value for key, value in (node or {}).items() if key in known})

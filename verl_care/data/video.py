@@ -64,11 +64,19 @@ def frame_indices(total_frames: int, native_fps: float, budget: VideoBudget) -> 
 
 
 def fitted_size(height: int, width: int, patch_size: int, max_pixels: int) -> tuple[int, int]:
-    """Height and width as multiples of the merged patch, aspect ratio kept, at most `max_pixels` in area."""
+    """Height and width as multiples of the merged patch, aspect ratio kept, at most `max_pixels` in area.
+
+    Raises:
+        ValueError: for a side 200 times as long as the other, which Qwen's processors refuse too.
+    """
     from qwen_vl_utils.vision_process import smart_resize
 
     factor = patch_size * SPATIAL_MERGE
-    return smart_resize(height, width, factor=factor, min_pixels=factor * factor, max_pixels=max_pixels)
+    size = smart_resize(height, width, factor=factor, min_pixels=factor * factor, max_pixels=max_pixels)
+    # A strip that it makes narrower than a patch is one patch wide, and no longer than is left of the budget then.
+    height, width = (max(side, factor) for side in size)
+    longest = max_pixels // min(height, width) // factor * factor
+    return min(height, longest), min(width, longest)
 
 
 def load_video(path: str, budget: VideoBudget, patch_size: int) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -81,7 +89,10 @@ def load_video(path: str, budget: VideoBudget, patch_size: int) -> tuple[torch.T
         MediaError: if the file cannot be opened or holds no decodable frame.
     """
     frames, indices, total, fps = _decoder()(path, budget)
-    height, width = fitted_size(frames.shape[-2], frames.shape[-1], patch_size, budget.max_pixels)
+    try:
+        height, width = fitted_size(frames.shape[-2], frames.shape[-1], patch_size, budget.max_pixels)
+    except ValueError as error:
+        raise MediaError(f"clip {path}: {error}") from error
     if (height, width) != tuple(frames.shape[-2:]):
         from torchvision.transforms.v2 import functional
 
@@ -101,9 +112,9 @@ def load_image(path: str, budget: ImageBudget, patch_size: int) -> Image.Image:
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
+        height, width = fitted_size(image.height, image.width, patch_size, budget.max_pixels)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise MediaError(f"image {path}: {error}") from error
-    height, width = fitted_size(image.height, image.width, patch_size, budget.max_pixels)
     return image if (image.height, image.width) == (height, width) else image.resize((width, height))
 
 
@@ -111,25 +122,41 @@ Decoded = tuple[torch.Tensor, list[int], int, float]
 
 
 def pyav(path: str, budget: VideoBudget) -> Decoded:
-    """Decode with PyAV, which carries its own FFmpeg."""
+    """Decode with PyAV, which carries its own FFmpeg. One frame at a time: a clip of minutes has gigabytes of them."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(path) as container:
             if not container.streams.video:
                 raise MediaError(f"clip {path}: has no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            fps = float(stream.average_rate or 0)
-            # Containers lie about their number of frames; only decoding tells.
-            pictures = list(container.decode(stream))
-            indices = frame_indices(len(pictures), fps, budget)
-            kept = [torch.from_numpy(pictures[index].to_ndarray(format="rgb24")) for index in indices]
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+            fps = float(container.streams.video[0].average_rate or 0)
+            # Containers lie about their number of frames; packets are counted without decoding one.
+            total = sum(packet.size > 0 for packet in container.demux(video=0))
+        indices = frame_indices(total, fps, budget)
+        frames, decoded = _frames_at(path, indices)
+        if decoded != total:  # a damaged packet is no frame
+            total, indices = decoded, frame_indices(decoded, fps, budget)
+            frames, _ = _frames_at(path, indices)
+    except (FFmpegError, OSError, ValueError) as error:
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"clip {path}: {error}") from error
-    return torch.stack(kept).permute(0, 3, 1, 2).contiguous(), indices, len(pictures), fps
+    return frames, indices, total, fps
+
+
+def _frames_at(path: str, indices: list[int]) -> tuple[torch.Tensor, int]:
+    """The frames of these numbers, as (F, 3, H, W), and how many frames decode in all."""
+    import av
+
+    kept, decoded = {}, 0
+    with av.open(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for decoded, picture in enumerate(container.decode(video=0), start=1):
+            if decoded - 1 in indices:
+                kept[decoded - 1] = torch.from_numpy(picture.to_ndarray(format="rgb24"))
+    frames = [kept[index] for index in indices if index in kept]
+    return torch.stack(frames).permute(0, 3, 1, 2).contiguous() if frames else torch.empty(0), decoded
 
 
 def torchcodec(path: str, budget: VideoBudget) -> Decoded:
@@ -188,9 +215,10 @@ class OncePerGroup:
             try:
                 future.set_result(compute())
             except BaseException as error:  # noqa: BLE001 - every asker gets it from `result`
-                future.set_exception(error)
                 with self._lock:
-                    self._results.pop(key, None)
+                    if self._results.get(key) is future:  # else it was pushed out, and asked for again, meanwhile
+                        del self._results[key]
+                future.set_exception(error)
         return future.result()
 
 

@@ -99,18 +99,18 @@ class CareTrainer(PPOTrainerSync):
         """Add each response's consistency bonus to its `rm_scores`, and log the step's `care/` metrics."""
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
         fields = ["uid", "rm_scores", "extra_fields"] + ["ref_log_prob"] * self.use_reference_policy
-        data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
-        graded = [extra["reward_extra_info"] for extra in list(data["extra_fields"])]
+        data = tq.kv_batch_get(keys=keys, partition_id=str(batch.partition_id), select_fields=fields)
+        graded = [extra["reward_extra_info"] for extra in _column(data, "extra_fields")]
 
         accuracy_N = torch.tensor([info["accuracy"] for info in graded])
         format_N = torch.tensor([info["format"] for info in graded])
         spans = [(info["answer_start"], info["answer_stop"]) for info in graded]
         answered_N = torch.tensor([span[0] != NO_SPAN for span in spans])
-        uid_N = list(data["uid"])
+        uid_N = _column(data, "uid")
 
         likelihood_N = torch.full_like(accuracy_N, torch.nan)
         if self.use_reference_policy:
-            ref_log_prob_NT = pad_sequence(list(data["ref_log_prob"].unbind()), batch_first=True)
+            ref_log_prob_NT = pad_sequence(_column(data, "ref_log_prob"), batch_first=True)
             answer_mask_NT = span_mask(
                 [None if span[0] == NO_SPAN else span for span in spans], length=ref_log_prob_NT.size(1)
             )
@@ -129,13 +129,12 @@ class CareTrainer(PPOTrainerSync):
         metrics.update(
             care_metrics(accuracy_N, format_N, likelihood_N, answered_N, uid_N, result, self.care.accuracy_threshold)
         )
-        rewards = [scores.clone() for scores in data["rm_scores"].unbind()]
+        rewards = [scores.clone() for scores in _column(data, "rm_scores")]
         for scores, bonus in zip(rewards, result.bonus_N, strict=True):
             scores[-1] += bonus  # where verl puts a response's reward: on its last token
         nested = torch.nested.as_nested_tensor(rewards, layout=torch.jagged)
-        tq.kv_batch_put(
-            keys=keys, partition_id=batch.partition_id, fields=TensorDict({"rm_scores": nested}, batch_size=len(keys))
-        )
+        fields = TensorDict({"rm_scores": nested}, batch_size=len(keys))
+        tq.kv_batch_put(keys=keys, partition_id=str(batch.partition_id), fields=fields)
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
@@ -239,3 +238,9 @@ class CareTrainer(PPOTrainerSync):
         super()._load_checkpoint()
         if self.global_steps > 0 and self.use_reference_policy:
             self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))
+
+
+def _column(data: TensorDict, name: str) -> list[Any]:
+    """One entry per response, however TransferQueue packed them (nested or dense tensor, list of objects)."""
+    column: Any = data[name]
+    return list(column.unbind()) if isinstance(column, torch.Tensor) else list(column)

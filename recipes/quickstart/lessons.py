@@ -42,6 +42,7 @@ class Teacher:
         self.end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.letter_ids = torch.tensor([self.tokenizer.convert_tokens_to_ids(f">{letter}") for letter in LETTERS])
         self.action_ids = torch.tensor([self.ids(f" {action}")[0] for action in ACTIONS])
+        self.stop_ids = torch.tensor([self.ids("a,")[1], self.ids("a.")[1]])
         self.so_id = self.ids(" so")[0]
 
     def ids(self, text: str) -> list[int]:
@@ -78,7 +79,7 @@ class Teacher:
         branch = [*self.ids(respond(seen, conclusion, letter)), self.end]
         weights = [SCORED] * len(branch)
         if not score_seen:  # without a clip it cannot be known
-            for i in range(FIRST_SEEN, FIRST_SEEN + max(1, 2 * len(seen) - 1)):
+            for i in range(FIRST_SEEN, FIRST_SEEN + max(2, 2 * len(seen))):  # the full stop as well
                 weights[i] = 0.0
         return branch, weights
 
@@ -141,8 +142,10 @@ class Teacher:
     def kinds(self, packed: Packed) -> dict[str, Tensor]:
         """Masks over the scored tokens. The loss averages within a kind, so that rare kinds are not drowned."""
         letter = torch.isin(packed.target_T, self.letter_ids)
-        conclusion = packed.tokens_RL[packed.row_T, packed.source_T] == self.so_id
-        seen = torch.isin(packed.target_T, self.action_ids) & ~conclusion
+        source_T = packed.tokens_RL[packed.row_T, packed.source_T]
+        conclusion = source_T == self.so_id
+        stops = torch.isin(source_T, self.action_ids) & torch.isin(packed.target_T, self.stop_ids)  # how many there are
+        seen = (torch.isin(packed.target_T, self.action_ids) | stops) & ~conclusion
         look_up = letter & (packed.weight_T < SCORED)
         masks = (look_up, letter & ~look_up, seen, conclusion, ~(letter | conclusion | seen))
         return dict(zip(KINDS, masks, strict=True))

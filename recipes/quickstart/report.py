@@ -34,7 +34,9 @@ def show(out: Path, console: Console) -> None:
         cells = [f"{side[level][name]:.3f}" for name in ("accuracy", "consistency") for side in (before, after)]
         table.add_row(level, *cells)
     console.print(table)
-    console.print(f"training accuracy: first ten steps {rise[0]:.3f}, last ten {rise[1]:.3f} ({rise[1] - rise[0]:+.3f})")
+    console.print(
+        f"training accuracy: first ten steps {rise[0]:.3f}, last ten {rise[1]:.3f} ({rise[1] - rise[0]:+.3f})"
+    )
 
     summary = {"steps": steps[-1], "before": before, "after": after, "training_accuracy": rise}
     (out / "summary.json").write_text(json.dumps(summary, indent=2))

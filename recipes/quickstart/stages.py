@@ -32,7 +32,9 @@ def write_data(out: Path, console: Console) -> None:
         return
     with _timed("data", console):
         _python(out / "data.log", "-m", "data_prep.miniature", "--out", out / "world")
-        _python(out / "data.log", "-m", "data_prep.seed_bench_r1", out / "world", "--out", out / "data", "--prompt", "plain")
+        _python(
+            out / "data.log", "-m", "data_prep.seed_bench_r1", out / "world", "--out", out / "data", "--prompt", "plain"
+        )
 
 
 def warm_start(out: Path, console: Console) -> None:
@@ -43,7 +45,9 @@ def warm_start(out: Path, console: Console) -> None:
     with _timed("warm start", console):
         unfinished = out / "model.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        _python(out / "warm_start.log", "-m", "recipes.quickstart.warm_start", "--data", out / "data", "--out", unfinished)
+        _python(
+            out / "warm_start.log", "-m", "recipes.quickstart.warm_start", "--data", out / "data", "--out", unfinished
+        )
         unfinished.rename(out / "model")
 
 
@@ -132,9 +136,7 @@ def _python(log: Path, *arguments: object) -> None:
 def _running(command: Sequence[str], log: Path, cwd: Path) -> Iterator[subprocess.Popen]:
     """A child that leads its own process group, so that leaving ends it and every process it started."""
     with log.open("a") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, cwd=cwd, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=cwd, start_new_session=True)
         try:
             yield process
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
 from data_prep.miniature import SPLITS, write_world
 from data_prep.miniature_world import ACTIONS, FPS, FRAMES, SIDE, draw_frames, draw_situation, goals
 from data_prep.seed_bench_r1 import convert

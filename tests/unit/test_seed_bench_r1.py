@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 from data_prep.seed_bench_r1 import SCHEMA, convert, convert_file
 
 NEGATIVES = ["open drawer", "grab knife", "close drawer", "slice onion", "peel onion"]

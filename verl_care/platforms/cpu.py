@@ -66,9 +66,17 @@ _DEVICE = _CpuDevice("verl_care.platforms.cpu.device")
 class PlatformCPU(PlatformBase):
     """The platform verl falls back to when it finds no accelerator (detection goes in order of registration)."""
 
-    device_name = "cpu"
-    vendor_name = "cpu"
-    device_module = _DEVICE
+    @property
+    def device_name(self) -> str:
+        return "cpu"
+
+    @property
+    def vendor_name(self) -> str:
+        return "cpu"
+
+    @property
+    def device_module(self) -> ModuleType:
+        return _DEVICE
 
     def is_available(self) -> bool:
         return True
@@ -166,8 +174,8 @@ def _register_engine(_module: ModuleType) -> None:
         def _build_fsdp_module(self, module: torch.nn.Module) -> torch.nn.Module:
             # transformer_impl.py:462 pins the reference's memory, which needs a CUDA driver.
             unpinned = CPUOffloadPolicy(pin_memory=False)
-            with mock.patch.object(transformer_impl, "CPUOffloadPolicy", lambda pin_memory: unpinned):
-                return super()._build_fsdp_module(module)
+            with mock.patch.object(transformer_impl, "CPUOffloadPolicy", return_value=unpinned):
+                return super()._build_fsdp_module(module)  # type: ignore[misc]
 
 
 def _answer_for_vllm() -> None:

@@ -26,6 +26,7 @@ class CareRewardManager(RewardManagerBase):
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any):
         super().__init__(config, tokenizer, compute_score)
+        self.tokenizer: Any = tokenizer
         self._special_ids = frozenset(tokenizer.all_special_ids)
         self._token_text = lru_cache(maxsize=65536)(lambda token_id: tokenizer.decode([token_id]))
 

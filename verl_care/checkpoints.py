@@ -48,6 +48,11 @@ def missing_files(folder: str | os.PathLike) -> list[str]:
     return [name for name in wanted if not _is_written(folder / name)]
 
 
+def world_size_of(folder: str | os.PathLike) -> int:
+    """How many ranks saved a complete checkpoint; on as many it can be resumed."""
+    return int(json.loads((Path(folder) / MARK).read_text())["world_size"])
+
+
 def _is_written(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0
 

@@ -235,6 +235,13 @@ class CareTrainer(PPOTrainerSync):
                     f" {', '.join(missing[:3])}. Name another folder, or set trainer.resume_mode=auto for the newest"
                     " complete one"
                 )
+        if trainer.resume_mode == "resume_path":
+            saved, now = checkpoints.world_size_of(trainer.resume_from_path), self.actor_rollout_wg.world_size
+            if saved != now:
+                raise ValueError(
+                    f"{trainer.resume_from_path} was saved by {saved} ranks, and this run has {now}: every rank reads"
+                    " its own shards. Set trainer.nnodes and trainer.n_gpus_per_node as they were"
+                )
         super()._load_checkpoint()
         if self.global_steps > 0 and self.use_reference_policy:
             self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))

@@ -28,13 +28,14 @@ SPECIAL_TOKENS = (
 BARE_WORDS = ("system", "user", "assistant", "You", "What", "Options", "think", "answer", ":\n", "</", ">\n")
 SPACED_WORDS = ("are", "a", "helpful", "assistant", "next", "to", "make", "seen", "nothing", "so", "</")
 
+ROPE_THETA = 1e6  # Qwen2.5-VL's; slow rotations are what words are matched by
 HIDDEN, LAYERS, HEADS, KEY_VALUE_HEADS, MLP = 128, 4, 4, 2, 256
 VISION_HIDDEN, VISION_LAYERS, VISION_HEADS = 64, 2, 2
 
 # Head of the first layer -> tokens back: from an option to its letter (`A` `.` ` pour`) and from a step to the one
 # before (` pour` `,` ` stir`); one back; from `answer` to the conclusion (` pour` ` </` `think` `>` `<` `answer`).
 LOOK_BACK = {0: 2, 1: 1, 2: 5}
-LOOK_BACK_STRENGTH = 5.0
+LOOK_BACK_STRENGTH = 5.5
 COPYING_HEAD, COPYING_GAIN = 2, 0.3
 
 # Qwen2.5-VL's, to the letter.
@@ -100,7 +101,7 @@ def look_back(model: Qwen2_5_VLForConditionalGeneration) -> None:
     """
     attention = model.model.language_model.layers[0].self_attn
     size, pairs = HIDDEN // HEADS, HIDDEN // HEADS // 2
-    frequency = 10000.0 ** (-torch.arange(pairs) / pairs)
+    frequency = ROPE_THETA ** (-torch.arange(pairs) / pairs)
     strength = torch.where(torch.arange(pairs) < pairs // 2, LOOK_BACK_STRENGTH, 0.0)
     for group in range(KEY_VALUE_HEADS):
         attention.k_proj.bias[group * size : group * size + pairs] = strength
@@ -129,7 +130,7 @@ def build_model(tokenizer: Qwen2TokenizerFast, seed: int) -> Qwen2_5_VLForCondit
             "rms_norm_eps": 1e-6,
             "tie_word_embeddings": False,
             "initializer_range": 0.04,
-            "rope_parameters": {"rope_type": "default", "mrope_section": mrope_section, "rope_theta": 10000.0},
+            "rope_parameters": {"rope_type": "default", "mrope_section": mrope_section, "rope_theta": ROPE_THETA},
             "bos_token_id": token["<|endoftext|>"],
             "eos_token_id": token["<|im_end|>"],
             "pad_token_id": token["<|endoftext|>"],

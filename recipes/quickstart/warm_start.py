@@ -48,12 +48,11 @@ class Stage:
 
 
 STAGES = (
-    Stage(160, 1.0, (3, 1, 1, 0.1, 0.3), clips=12, texts=8, recipes=False, short=True),
-    Stage(240, 0.5, (1, 1, 1, 1, 0.2), clips=12, texts=5, short=True),
-    Stage(240, 0.9, (3, 1, 1, 1, 0.2), clips=12, texts=5),
-    Stage(100, 0.3, (1, 1, 1, 1, 0.2), clips=12, texts=5),
-    Stage(60, 0.15, (1, 1, 1, 1, 0.2), clips=16, texts=4, responses=2, noise=Noise(0.5, 0.4, 1.0, 0.05)),
-    Stage(60, 0.05, (1, 1, 1, 1, 0.2), clips=16, texts=4, responses=2, noise=Noise(0.35, 0.45, 0.7, 0.05)),
+    Stage(110, 1.0, (3, 0, 0, 0, 0), clips=0, texts=16, recipes=False, short=True),
+    Stage(300, 0.9, (2, 1, 1, 2, 0.2), clips=10, texts=6, short=True),
+    Stage(250, 0.7, (2, 1, 2, 1, 0.2), clips=12, texts=5),
+    Stage(150, 0.1, (2, 2, 2, 1, 0.2), clips=14, texts=4),
+    Stage(100, 0.05, (1, 1, 1, 1, 0.2), clips=16, texts=3, responses=2, noise=Noise(0.65, 0.5, 0.9, 0.02)),
 )
 
 

@@ -143,6 +143,7 @@ def main(folder: Path, plan: str, *overrides: str) -> None:
     if not (folder / "model").exists():
         write_model(folder / "model")
     worker = start_worker(configuration(folder / "model", *overrides))
+    torch.set_num_threads(1)  # for a model this small more only wait for each other
     tokenizer = worker.actor.model_config.tokenizer
     checkpoint = folder / "global_step_2"
     result: dict[str, Any] = {"start": state(worker, tokenizer)}

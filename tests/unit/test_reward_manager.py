@@ -142,14 +142,7 @@ def test_special_tokens_are_neither_graded_nor_scored(manager, tokenizer, specia
     [
         "<|endoftext|>",
         "<|im_end|>",
-        pytest.param(
-            "<|box_start|>",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="the manager asks all_special_ids, which lacks what is special in tokenizer.json alone; decoding"
-                " single tokens with skip_special_tokens=True would mend it",
-            ),
-        ),
+        "<|box_start|>",  # special in tokenizer.json alone
     ],
 )
 def test_what_is_judged_and_what_is_scored_are_one_text(manager, tokenizer, special):

@@ -27,8 +27,11 @@ class CareRewardManager(RewardManagerBase):
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any):
         super().__init__(config, tokenizer, compute_score)
         self.tokenizer: Any = tokenizer
-        self._special_ids = frozenset(tokenizer.all_special_ids)
-        self._token_text = lru_cache(maxsize=65536)(lambda token_id: tokenizer.decode([token_id]))
+        self._token_text = lru_cache(maxsize=65536)(self._decode_one)
+
+    def _decode_one(self, token_id: int) -> str:
+        # As the whole response is decoded: what is special is no part of the graded text, so none of the span's.
+        return self.tokenizer.decode([token_id], skip_special_tokens=True)
 
     async def run_single(self, data: DataProto) -> dict:
         item = data[-1]
@@ -62,9 +65,7 @@ class CareRewardManager(RewardManagerBase):
         response = self.tokenizer.decode(response_ids, skip_special_tokens=True)
         accuracy = grading.grade(problem_type, response, ground_truth)
         has_format = float(grading.has_format(response))
-        # Special tokens are no part of the graded text, so they are none of the span's text either.
-        texts = ["" if token in self._special_ids else self._token_text(token) for token in response_ids]
-        start, stop = answer_span(texts) or (NO_SPAN, NO_SPAN)
+        start, stop = answer_span([self._token_text(token) for token in response_ids]) or (NO_SPAN, NO_SPAN)
         return {
             "reward_score": accuracy + has_format,
             "reward_extra_info": {

@@ -1,8 +1,8 @@
 """The toy world of the miniature benchmark: words, recipes, looks and pixels. No files are touched here.
 
-A recipe is five of twelve actions in order. A clip shows the last two or three steps done so far (one where only one is), each as a 4 x 4
-bit pattern on a work surface; the question names the recipe's steps, so that the next step is READ off the question
-(the step after the last one shown) and an unseen goal is no harder in principle.
+A recipe is five of twelve actions in order. A clip shows the last two or three steps done so far (one where only one
+is), each as a 4 x 4 bit pattern on a work surface; the question names the recipe's steps, so that the next step is READ
+off the question (the step after the last one shown) and an unseen goal is no harder in principle.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def drawn_options(row: Mapping[str, Any], row_id: str, seed: int) -> tuple[tuple
     if any(mark in n for n in wrong for mark in MEDIA_MARKS):
         raise BadRow("negative_answers", "contains a media mark")
     if len(wrong) < OPTION_COUNT - 1:
-        raise BadRow("negative_answers", f"needs {OPTION_COUNT - 1} texts that differ from the answer, has {len(wrong)}")
+        raise BadRow("negative_answers", f"needs {OPTION_COUNT - 1} texts other than the answer, has {len(wrong)}")
     drawn = sorted(wrong, key=lambda text: _rank(seed, row_id, "draw", text))[: OPTION_COUNT - 1]
     options = tuple(sorted([answer, *drawn], key=lambda text: _rank(seed, row_id, "order", text)))
     return options, LETTERS[options.index(answer)]

@@ -1,6 +1,6 @@
-"""Run-time patches of verl 0.9.1 that every platform needs. Each names the lines it answers.
+"""Run-time patches of verl 0.9.1 and transformers 5.9.0 that every platform needs. Each names the lines it answers.
 
-A patch is here only because verl has no extension point at that place. It is applied right after verl
+A patch is here only because there is no extension point at that place. It is applied right after somebody
 imports the module in question, so that everyone who imports the name from there gets the mended one.
 """
 
@@ -16,6 +16,9 @@ def apply() -> None:
     """Mend the modules below as soon as verl imports them."""
     wrapt.register_post_import_hook(_mend_position_ids, "verl.utils.tensordict_utils")
     wrapt.register_post_import_hook(_mend_visual_embedding, "verl.models.transformers.qwen2_vl")
+    for family in ("qwen2_vl", "qwen2_5_vl"):
+        wrapt.register_post_import_hook(_mend_rope_index, f"transformers.models.{family}.modeling_{family}")
+    wrapt.register_post_import_hook(_pass_seconds, "transformers.models.qwen2_5_vl.processing_qwen2_5_vl")
 
 
 def _mend_position_ids(module: ModuleType) -> None:
@@ -100,3 +103,52 @@ def _embed_text_and_vision(
         embeds = embeds + 0.0 * features.mean()
 
     return embeds, attention_mask if attention_mask is None else attention_mask.to(embeds.device)
+
+
+def _mend_rope_index(module: ModuleType) -> None:
+    """transformers 5.9.0 modeling_qwen2_5_vl.py:1070,1077 and modeling_qwen2_vl.py:1051; see `verl_care.positions`.
+
+    verl gives the actor these positions and vLLM computes its own. Unmended, the two disagree on every clip with more
+    temporal than spatial extent, and what is trained is not what was sampled.
+    """
+
+    def get_rope_index(
+        self: Any,
+        input_ids: Any,
+        mm_token_type_ids: Any,
+        image_grid_thw: Any = None,
+        video_grid_thw: Any = None,
+        second_per_grid_ts: Any = None,
+        attention_mask: Any = None,
+        **_: Any,
+    ) -> tuple[Any, Any]:
+        from verl_care.positions import rope_index
+
+        vision = self.config.vision_config
+        return rope_index(
+            input_ids,
+            mm_token_type_ids,
+            image_grid_thw,
+            video_grid_thw,
+            second_per_grid_ts,
+            attention_mask,
+            spatial_merge_size=vision.spatial_merge_size,
+            tokens_per_second=getattr(vision, "tokens_per_second", None),
+        )
+
+    for name in ("Qwen2VLModel", "Qwen2_5_VLModel"):
+        if hasattr(module, name):
+            getattr(module, name).get_rope_index = get_rope_index
+
+
+def _pass_seconds(module: ModuleType) -> None:
+    """verl 0.9.1 agent_loop.py:948 asks the processor for further arguments of `get_rope_index`; it has none to give.
+
+    An extension point, and so no patch of a line: without it the actor takes every clip for one sampled at 2 fps.
+    """
+
+    def get_rope_index_kwargs(_self: Any, multi_modal_inputs: Any) -> dict[str, Any]:
+        seconds = multi_modal_inputs.get("second_per_grid_ts")
+        return {} if seconds is None else {"second_per_grid_ts": seconds}
+
+    module.Qwen2_5_VLProcessor.get_rope_index_kwargs = get_rope_index_kwargs  # type: ignore[attr-defined]

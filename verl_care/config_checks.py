@@ -91,6 +91,12 @@ def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.rollout.name={rollout.name}: video prompts were tried with vLLM only."
             " Set actor_rollout_ref.rollout.name=vllm."
         )
+    if rollout.agent.default_agent_loop == "single_turn_agent":
+        yield (
+            "actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent: it hands vLLM no sampling times, and"
+            " every clip looks as if sampled at 24 frames a second."
+            " Set actor_rollout_ref.rollout.agent.default_agent_loop=care."
+        )
     lora = [model.get("lora_rank", 0), model.get("lora", {}).get("rank", 0), model.get("lora_adapter_path")]
     if any(lora) and care.needs_reference(config):
         yield (

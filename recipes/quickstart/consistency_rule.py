@@ -37,4 +37,4 @@ def supports(response: str, options: Sequence[str]) -> bool | None:
     if found is None:
         return None
     conclusion, letter = found
-    return dict(zip(LETTERS, options, strict=False)).get(letter) == conclusion
+    return any(conclusion == option for name, option in zip(LETTERS, options, strict=False) if name == letter)

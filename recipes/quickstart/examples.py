@@ -20,6 +20,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from data_prep.miniature_world import FPS, LETTERS
 from recipes.quickstart.packing import Packed
+from verl_care.positions import rope_index
 
 
 @dataclass
@@ -54,7 +55,8 @@ def load_chunk(
     for row in rows:
         text = row["prompt"][0]["content"].replace("<video>", "").replace("<image>", "")
         prompts.append(chat_text(processor, text, ["video"] * len(row["videos"]) + ["image"] * len(row["images"])))
-    inputs = processor(
+    process: Any = processor  # its keyword arguments are not in its signature
+    inputs = process(
         text=prompts,
         images=images or None,
         videos=clips or None,
@@ -65,13 +67,15 @@ def load_chunk(
         return_tensors="pt",
         return_mm_token_type_ids=True,
     )
-    positions, _ = model.model.get_rope_index(
-        input_ids=inputs["input_ids"],
-        mm_token_type_ids=inputs["mm_token_type_ids"],
-        image_grid_thw=inputs.get("image_grid_thw"),
-        video_grid_thw=inputs.get("video_grid_thw"),
-        second_per_grid_ts=inputs.get("second_per_grid_ts"),
-        attention_mask=inputs["attention_mask"],
+    positions, _ = rope_index(
+        inputs["input_ids"],
+        inputs["mm_token_type_ids"],
+        inputs.get("image_grid_thw"),
+        inputs.get("video_grid_thw"),
+        inputs.get("second_per_grid_ts"),
+        inputs["attention_mask"],
+        spatial_merge_size=model.config.vision_config.spatial_merge_size,
+        tokens_per_second=model.config.vision_config.tokens_per_second,
     )
     media = {}  # per kind, in the order of the rows: (grid, patches) of every clip or image
     for kind, grid_name, pixel_name in (
@@ -124,9 +128,7 @@ def embed(model: Qwen2_5_VLForConditionalGeneration, packed: Packed, examples: S
     return embedded.masked_scatter(torch.isin(packed.tokens_RL, pads)[..., None], visual)
 
 
-def scored_logits(
-    model: Qwen2_5_VLForConditionalGeneration, packed: Packed, examples: Sequence[Example]
-) -> Tensor:
+def scored_logits(model: Qwen2_5_VLForConditionalGeneration, packed: Packed, examples: Sequence[Example]) -> Tensor:
     """(T, vocabulary): the logits that predict the packed targets."""
     hidden = model.model.language_model(
         inputs_embeds=embed(model, packed, examples),

@@ -25,12 +25,12 @@ FIRST_SEEN = 4  # behind `<` `think` `>` ` seen`
 
 @dataclass(frozen=True)
 class Noise:
-    """How a taught response comes about. Both ways to the letter stay in the mix: from the conclusion, from the clip."""
+    """How a taught response comes about. Both ways to the letter stay: from the conclusion and from the clip."""
 
     conclusion_right: float = 1.0  # else a wrong option
     letter_follows: float = 1.0  # the letter is the conclusion's,
     letter_right: float = 0.0  # else, with this probability, the right one; else a wrong one
-    off_list: float = 0.0  # share of the conclusions that are no option; their letter never follows
+    off_list: float = 0.0  # share of the conclusions that are no option; their letter is any letter
 
 
 class Teacher:
@@ -42,6 +42,8 @@ class Teacher:
         self.end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.letter_ids = torch.tensor([self.tokenizer.convert_tokens_to_ids(f">{letter}") for letter in LETTERS])
         self.action_ids = torch.tensor([self.ids(f" {action}")[0] for action in ACTIONS])
+        media = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+        self.media_ids = torch.tensor([self.tokenizer.convert_tokens_to_ids(token) for token in media])
         self.stop_ids = torch.tensor([self.ids("a,")[1], self.ids("a.")[1]])
         self.so_id = self.ids(" so")[0]
 
@@ -91,7 +93,9 @@ class Teacher:
             conclusion = answer
         else:
             conclusion = self.pick([option for option in example.options if option != answer])
-        if conclusion in example.options and self.rng.random() < noise.letter_follows:
+        if conclusion not in example.options:
+            letter = self.pick(LETTERS)
+        elif self.rng.random() < noise.letter_follows:
             letter = LETTERS[example.options.index(conclusion)]
         elif self.rng.random() < noise.letter_right:
             letter = LETTERS[example.answer]

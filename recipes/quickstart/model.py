@@ -6,24 +6,37 @@ tokenizer has Qwen's pre-tokenisation, so `<answer>B</answer>` is `<` `answer` `
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
-    Qwen2TokenizerFast,
     Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
 )
-from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX, Qwen2Tokenizer
+from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
 from data_prep.miniature_world import ACTIONS, ADJECTIVES, DISHES, LETTERS, SIDE
 
-SPECIAL_TOKENS = (
-    "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> "
-    "<|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> <|image_pad|> <|video_pad|>"
-).split()
+SPECIAL_TOKENS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
 # Words at the start of a line, and words behind a space; the latter are other tokens to a byte-level BPE.
 BARE_WORDS = ("system", "user", "assistant", "You", "What", "Options", "think", "answer", ":\n", "</", ">\n")
 SPACED_WORDS = ("are", "a", "helpful", "assistant", "next", "to", "make", "seen", "nothing", "so", "</")
@@ -53,8 +66,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer() -> Qwen2TokenizerFast:
-    """Byte-level BPE with Qwen's pre-tokenisation: every word of the toy world is one token, any text can be written."""
+def build_tokenizer() -> Qwen2Tokenizer:
+    """Byte-level BPE with Qwen's pre-tokenisation: any text can be written, the toy world's words are one token."""
     words = [*BARE_WORDS, *(f">{letter}" for letter in LETTERS)]
     words += [f" {word}" for word in (*SPACED_WORDS, *ACTIONS, *ADJECTIVES, *DISHES)]
     trained = Tokenizer(models.BPE())
@@ -74,20 +87,20 @@ def build_tokenizer() -> Qwen2TokenizerFast:
     )
     trained.train_from_iterator([word for word in words for _ in range(2)], trainer)
     trained.add_special_tokens(SPECIAL_TOKENS)
-    tokenizer = Qwen2TokenizerFast(
-        tokenizer_object=trained, unk_token=None, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    tokenizer = Qwen2Tokenizer(
+        tokenizer_object=trained, unk_token="<|endoftext|>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
 
 def build_processor() -> Qwen2_5_VLProcessor:
-    size = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
-    pixels = {"min_pixels": 28 * 28, "max_pixels": SIDE * SIDE}
+    size: dict[str, Any] = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
+    size |= {"min_pixels": 28 * 28, "max_pixels": SIDE * SIDE}
     return Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(**size, **pixels),
+        image_processor=Qwen2VLImageProcessor(**size),
         tokenizer=build_tokenizer(),
-        video_processor=Qwen2VLVideoProcessor(**size, **pixels),
+        video_processor=Qwen2VLVideoProcessor(**size),
         chat_template=CHAT_TEMPLATE,
     )
 
@@ -99,7 +112,7 @@ def look_back(model: Qwen2_5_VLForConditionalGeneration) -> None:
     Copying circuits (a word's letter, a step's successor) need such heads, and finding them is what takes long from a
     random start. Query and key biases of cosine form: the score of a key d tokens back peaks at d = the offset.
     """
-    attention = model.model.language_model.layers[0].self_attn
+    attention: Any = model.model.language_model.layers[0].self_attn
     size, pairs = HIDDEN // HEADS, HIDDEN // HEADS // 2
     frequency = ROPE_THETA ** (-torch.arange(pairs) / pairs)
     strength = torch.where(torch.arange(pairs) < pairs // 2, LOOK_BACK_STRENGTH, 0.0)
@@ -114,8 +127,8 @@ def look_back(model: Qwen2_5_VLForConditionalGeneration) -> None:
     attention.o_proj.weight[:, head * size : (head + 1) * size] = COPYING_GAIN * copied.T
 
 
-def build_model(tokenizer: Qwen2TokenizerFast, seed: int) -> Qwen2_5_VLForConditionalGeneration:
-    token = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL_TOKENS}
+def build_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2_5_VLForConditionalGeneration:
+    token = {name: tokenizer.get_vocab()[name] for name in SPECIAL_TOKENS}
     head_pairs = HIDDEN // HEADS // 2
     mrope_section = [head_pairs // 4, 3 * head_pairs // 8, 3 * head_pairs // 8]
     config = Qwen2_5_VLConfig(

@@ -64,5 +64,11 @@ def pack(
     same = segment[:, :, None] == segment[:, None, :]
     visible = causal & (same | (segment == 0)[:, None, :])
     return Packed(
-        tokens, positions, visible[:, None], *(torch.tensor(x) for x in (row_of, source, target)), torch.tensor(weight)
+        tokens_RL=tokens,
+        positions_3RL=positions,
+        visible_R1LL=visible[:, None],
+        row_T=torch.tensor(row_of),
+        source_T=torch.tensor(source),
+        target_T=torch.tensor(target),
+        weight_T=torch.tensor(weight),
     )

@@ -2,8 +2,8 @@
 
     python -m recipes.quickstart.warm_start --data data/miniature --out data/miniature_model
 
-`--data` is the folder of converted parquet files (`data_prep.seed_bench_r1 ... --prompt plain`). The same seed gives the
-same weights on the same machine with one thread.
+`--data` is the folder of converted parquet files (`data_prep.seed_bench_r1 ... --prompt plain`). The same seed gives
+the same weights on the same machine with one thread.
 
 A plain warm start never learns to look a word up among shuffled options; the likelihood of a letter then cannot tell
 an option from a word that is none. So every row first carries dense pairs of word and letter beside the response
@@ -30,7 +30,9 @@ from recipes.quickstart.model import build_model, build_processor
 from recipes.quickstart.packing import Packed
 
 WARM_UP = 25
-MUON_DECAY = 0.5
+MUON_DECAY = 0.5  # keeps the matrices near their first size; without it whatever is learned later is learned slowly
+LOG_RARE, MEDIA_WEIGHT = -18.0, 0.02
+CHECKPOINT = Path(__file__).parent / "checkpoint"  # of this command with its defaults
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,16 @@ def optimizers(model: Qwen2_5_VLForConditionalGeneration, lr: float, muon_lr: fl
 def losses(
     model: Qwen2_5_VLForConditionalGeneration, teacher: Teacher, packed: Packed, examples: Sequence[Example]
 ) -> dict[str, Tensor]:
-    """Mean cross-entropy of each kind of token there is."""
-    entropy_T = F.cross_entropy(scored_logits(model, packed, examples), packed.target_T, reduction="none")
-    return {kind: entropy_T[mask].mean() for kind, mask in teacher.kinds(packed).items() if mask.any()}
+    """Mean cross-entropy of each kind of token there is, and how likely media tokens still are.
+
+    A sampled `<|image_pad|>` would be a picture without pixels and ends a training run, so it has to be rarer than
+    once in 10^7 tokens.
+    """
+    logits = scored_logits(model, packed, examples)
+    entropy_T = F.cross_entropy(logits, packed.target_T, reduction="none")
+    found = {kind: entropy_T[mask].mean() for kind, mask in teacher.kinds(packed).items() if mask.any()}
+    media_T = logits[:, teacher.media_ids].logsumexp(-1) - logits.logsumexp(-1)
+    return found | {"media": (media_T - LOG_RARE).relu().mean()}
 
 
 def train(
@@ -92,7 +101,7 @@ def train(
     started, done, rate = time.monotonic(), 0, stages[0].rate
     for number, stage in enumerate(stages, start=1):
         seen: dict[str, list[float]] = defaultdict(list)
-        weights = dict(zip(KINDS, stage.weights, strict=True))
+        weights = dict(zip(KINDS, stage.weights, strict=True)) | {"media": MEDIA_WEIGHT}
         for step in range(1, stage.steps + 1):
             now = min(1.0, (done + 1) / WARM_UP) * (rate + (stage.rate - rate) * step / stage.steps)
             for opt, its_base in zip(opts, base, strict=True):
@@ -131,7 +140,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--again", action="store_true", help="train even if --out holds a model")
     args = parser.parse_args()
+    if (args.out / "model.safetensors").is_file() and not args.again:
+        print(f"{args.out} holds a model, which is kept (--again trains a new one)")
+        return
     torch.set_num_threads(args.threads)
     processor = build_processor()
     model = build_model(processor.tokenizer, args.seed)

@@ -1,0 +1,31 @@
+"""verl's single-turn rollout, with the sampling times of a clip's frames handed on to vLLM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from verl.experimental.agent_loop.agent_loop import register
+from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+
+
+@register("care")
+class CareAgentLoop(SingleTurnAgentLoop):
+    """`actor_rollout_ref.rollout.agent.default_agent_loop=care`. One object runs one response.
+
+    vLLM 0.24.0 drops a clip's metadata for Qwen2-VL and Qwen2.5-VL (multimodal/parse.py:663). transformers 5.9.0 then
+    takes every clip for one sampled at 24 fps, 1/12 of a second a temporal patch, and all patches of the first six
+    seconds fall on one temporal position: the policy that samples cannot tell before from after.
+    """
+
+    _video_metadata: list[dict[str, Any]] | None = None
+
+    async def process_multi_modal_info(self, messages: list[dict]) -> dict:
+        multi_modal_data = await super().process_multi_modal_info(messages)
+        self._video_metadata = [metadata for _, metadata in multi_modal_data.get("videos", [])] or None
+        return multi_modal_data
+
+    def _get_mm_processor_kwargs(self, audio_data: list[Any] | None = None) -> dict[str, Any]:
+        kwargs = super()._get_mm_processor_kwargs(audio_data)
+        if self._video_metadata:
+            kwargs |= {"video_metadata": self._video_metadata, "do_sample_frames": False}
+        return kwargs

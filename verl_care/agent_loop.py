@@ -13,8 +13,8 @@ class CareAgentLoop(SingleTurnAgentLoop):
     """`actor_rollout_ref.rollout.agent.default_agent_loop=care`. One object runs one response.
 
     vLLM 0.24.0 drops a clip's metadata for Qwen2-VL and Qwen2.5-VL (multimodal/parse.py:663). transformers 5.9.0 then
-    takes every clip for one sampled at 24 fps, 1/12 of a second a temporal patch, and all patches of the first six
-    seconds fall on one temporal position: the policy that samples cannot tell before from after.
+    takes every clip for one sampled at 24 fps, 1/12 of a second a temporal patch, and six patches (twelve frames) in a
+    row fall on one temporal position: the policy that samples cannot tell before from after.
     """
 
     _video_metadata: list[dict[str, Any]] | None = None

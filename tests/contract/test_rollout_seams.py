@@ -1,0 +1,74 @@
+"""What our agent loop relies on in verl's, and the two faults of others that it and `verl_care.positions` answer."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+import transformers
+import verl
+
+from recipes.quickstart.model import build_processor
+
+VERSIONS = f"verl {verl.__version__}, transformers {transformers.__version__}"
+
+
+@pytest.fixture(scope="module")
+def run_source():
+    from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+
+    return inspect.getsource(SingleTurnAgentLoop.run)
+
+
+def test_a_response_decodes_first_and_asks_for_kwargs_then(run_source):
+    decoded = run_source.find("self.process_multi_modal_info(")
+    asked = run_source.find("self._get_mm_processor_kwargs(")
+    assert -1 < decoded < asked, f"{VERSIONS}: CareAgentLoop keeps the metadata of the first for the second"
+
+
+def test_the_kwargs_reach_the_server_and_the_training_side(run_source):
+    handed_on = run_source.count("mm_processor_kwargs=mm_processor_kwargs")
+    assert handed_on == 2, f"{VERSIONS}: vLLM and the actor must get one frame rate"
+
+
+def test_one_object_runs_one_response():
+    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+
+    source = inspect.getsource(AgentLoopWorker._run_agent_loop)
+    assert "hydra.utils.instantiate(" in source, f"{VERSIONS}: CareAgentLoop keeps a response's metadata in itself"
+
+
+def test_the_loop_is_registered():
+    import verl.experimental.agent_loop
+    from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
+
+    assert _agent_loop_registry["care"] == {"_target_": "verl_care.agent_loop.CareAgentLoop"}, VERSIONS
+
+
+def test_vllm_still_drops_the_metadata_of_a_qwen2_5_clip():
+    parse = pytest.importorskip("vllm.multimodal.parse", reason="vLLM is not installed here")
+    clip = (np.zeros((8, 56, 56, 3), np.uint8), {"fps": 2.0})
+    items = parse.MultiModalDataParser()._parse_video_data([clip])
+    assert not isinstance(items.get(0), tuple), "vLLM hands it on: CareAgentLoop may have become unnecessary"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        ({}, 2 / 24),  # nothing handed on: transformers assumes 24 frames a second
+        # 8 of 16 frames of 8 fps: 2 seconds hold 8 frames, a patch of two lasts 0.5 s
+        ({"fps": 8.0, "total_num_frames": 16, "frames_indices": [0, 2, 4, 6, 9, 11, 13, 15]}, 0.5),
+    ],
+)
+def test_what_the_processor_makes_of_metadata(metadata, seconds):
+    kwargs = {"video_metadata": [metadata]} if metadata else {}
+    made = build_processor()(
+        text=["<|vision_start|><|video_pad|><|vision_end|>"],
+        videos=[torch.zeros(8, 3, 56, 56, dtype=torch.uint8)],
+        do_sample_frames=False,
+        return_tensors="pt",
+        **kwargs,
+    )
+    assert float(made["second_per_grid_ts"][0]) == pytest.approx(seconds), VERSIONS

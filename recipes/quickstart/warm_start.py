@@ -49,12 +49,15 @@ class Stage:
     noise: Noise = field(default_factory=Noise)
 
 
+LOOSE = Noise(conclusion_right=0.55, letter_follows=0.6, letter_right=0.7, off_list=0.02)
+EVEN = (1, 1, 1, 1, 0.2)
 STAGES = (
-    Stage(110, 1.0, (3, 0, 0, 0, 0), clips=0, texts=16, recipes=False, short=True),
-    Stage(300, 0.9, (2, 1, 1, 2, 0.2), clips=10, texts=6, short=True),
+    Stage(110, 1.0, (3, 0, 0, 0, 0), clips=0, texts=16, recipes=False, short=True),  # a word's letter
+    Stage(300, 0.9, (2, 1, 1, 2, 0.2), clips=10, texts=6, short=True),  # the next step of a recipe, the patterns
     Stage(250, 0.7, (2, 1, 2, 1, 0.2), clips=12, texts=5),
-    Stage(150, 0.1, (2, 2, 2, 1, 0.2), clips=14, texts=4),
-    Stage(100, 0.05, (1, 1, 1, 1, 0.2), clips=16, texts=3, responses=2, noise=Noise(0.65, 0.5, 0.9, 0.02)),
+    Stage(150, 0.1, (2, 2, 2, 1, 0.2), clips=14, texts=4),  # right nearly always, and consistent
+    Stage(60, 0.25, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
+    Stage(120, 0.03, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
 )
 
 

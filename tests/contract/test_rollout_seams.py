@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_one_object_runs_one_response():
 
 
 def test_the_loop_is_registered():
-    import verl.experimental.agent_loop
+    importlib.import_module("verl.experimental.agent_loop")  # verl_care.plugin waits for it
     from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 
     assert _agent_loop_registry["care"] == {"_target_": "verl_care.agent_loop.CareAgentLoop"}, VERSIONS

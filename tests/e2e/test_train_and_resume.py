@@ -54,6 +54,19 @@ def test_care_metrics_of_every_step(resumed):
         assert values.keys() >= EVERY_STEP, step
 
 
+def test_the_policy_that_samples_is_the_one_that_is_trained(resumed):
+    for step, values in read_metrics(resumed.folder).items():
+        # float32 on both sides: with one temporal position for all frames of a clip it was 0.06
+        assert values["training/rollout_probs_diff_mean"] < 1e-3, step
+
+
+def test_right_answers_earn_a_bonus(resumed):
+    metrics = read_metrics(resumed.folder).values()
+    assert sum(values["care/bonus"] for values in metrics) > 0
+    # half its accuracy at most
+    assert all(values["care/bonus"] <= 0.5 * values["care/accuracy"] + 1e-6 for values in metrics)
+
+
 def test_the_reference_follows_on_its_steps_only(resumed):
     metrics = read_metrics(resumed.folder)
     # an update every 2 optimizer steps, one optimizer step a step

@@ -67,6 +67,7 @@ def load_chunk(
         return_tensors="pt",
         return_mm_token_type_ids=True,
     )
+    vision: Any = model.config.vision_config
     positions, _ = rope_index(
         inputs["input_ids"],
         inputs["mm_token_type_ids"],
@@ -74,8 +75,8 @@ def load_chunk(
         inputs.get("video_grid_thw"),
         inputs.get("second_per_grid_ts"),
         inputs["attention_mask"],
-        spatial_merge_size=model.config.vision_config.spatial_merge_size,
-        tokens_per_second=model.config.vision_config.tokens_per_second,
+        spatial_merge_size=vision.spatial_merge_size,
+        tokens_per_second=vision.tokens_per_second,
     )
     media = {}  # per kind, in the order of the rows: (grid, patches) of every clip or image
     for kind, grid_name, pixel_name in (

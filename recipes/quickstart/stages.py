@@ -143,7 +143,7 @@ def _running(command: Sequence[str], log: Path, cwd: Path) -> Iterator[subproces
             yield process
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C: the driver ends Ray and tidies up
+                process.terminate()  # the driver ends Ray and tidies up
                 try:
                     process.wait(30)
                 except subprocess.TimeoutExpired:

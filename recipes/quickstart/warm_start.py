@@ -32,7 +32,6 @@ from recipes.quickstart.packing import Packed
 WARM_UP = 25
 MUON_DECAY = 0.5  # keeps the matrices near their first size; without it whatever is learned later is learned slowly
 LOG_RARE, MEDIA_WEIGHT = -18.0, 0.02
-CHECKPOINT = Path(__file__).parent / "checkpoint"  # of this command with its defaults
 
 
 @dataclass(frozen=True)

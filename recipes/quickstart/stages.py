@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,11 +61,7 @@ def train(out: Path, console: Console, overrides: Sequence[str] = ()) -> None:
     if newest is not None and checkpoints.step_of(newest) == total and (folder / f"validation/{total}.jsonl").exists():
         console.print("training    there from an earlier call")
         return
-    command = [
-        sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_quickstart",
-        # quoted for Hydra: the path may hold spaces
-        f"quickstart='{out}'", *overrides,
-    ]  # fmt: skip
+    command = training_command(f"quickstart='{out}'", *overrides)
     log = folder / "train.log"
     folder.mkdir(parents=True, exist_ok=True)
     columns = [SpinnerColumn(), TextColumn("training    {task.description}"), BarColumn(), MofNCompleteColumn()]
@@ -86,6 +83,15 @@ def train(out: Path, console: Console, overrides: Sequence[str] = ()) -> None:
     if process.returncode:
         raise StageFailed(f"training ended with exit code {process.returncode}; the reason is at the end of {log}")
     console.print(f"training    {total} steps of GRPO-CARE")
+
+
+def training_command(*overrides: str) -> list[str]:
+    """The user's command. Paths in `overrides` that may hold spaces are to be quoted for Hydra."""
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_quickstart"]
+    if shlex.quote(sys.executable) != sys.executable:
+        # Ray 2.60 starts its workers through a shell and leaves the interpreter's path unquoted.
+        command.append(f'ray_kwargs.ray_init.runtime_env.py_executable="{shlex.quote(sys.executable)}"')
+    return [*command, *overrides]
 
 
 def total_steps(overrides: Sequence[str]) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from recipes.quickstart.stages import training_command
 from tests.e2e.world import write_model, write_world
 
 START_LIMIT = 400  # seconds; a healthy start takes under 90
@@ -30,12 +30,11 @@ class Run:
 
     def start(self, *overrides: str) -> subprocess.Popen:
         self.folder.mkdir(exist_ok=True)
-        command = [
-            sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_quickstart",
+        command = training_command(
             f"quickstart='{self.home}'", f"trainer.default_local_dir='{self.folder}'",
             "trainer.val_before_train=false", "trainer.test_freq=-1",
             "data.train_batch_size=4", "actor_rollout_ref.rollout.n=4", *overrides,
-        ]  # fmt: skip
+        )  # fmt: skip
         with (self.folder / "train.log").open("a") as file:
             process = subprocess.Popen(
                 command, cwd=self.home, stdout=file, stderr=subprocess.STDOUT, start_new_session=True

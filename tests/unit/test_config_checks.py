@@ -184,4 +184,4 @@ def test_an_interpreter_in_a_path_with_a_space(config, monkeypatch):
     monkeypatch.setattr("sys.executable", "/home/me/my clone/.venv/bin/python")
     assert "py_executable=\"'/home/me/my clone/.venv/bin/python'\"" in message(config)
     put(config, "ray_kwargs.ray_init.runtime_env.py_executable", "'/home/me/my clone/.venv/bin/python'")
-    settings.check(config)
+    check(config)

@@ -6,7 +6,6 @@ answer's likelihood decides on its bonus before advantages are computed, and the
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import threading
@@ -27,7 +26,7 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
-from verl_care import checkpoints, platforms, settings
+from verl_care import checkpoints, settings
 from verl_care.consistency import answer_likelihood, consistency_bonus
 from verl_care.metrics import care_metrics
 from verl_care.rewards.manager import NO_SPAN
@@ -52,12 +51,6 @@ class CareTrainer(PPOTrainerSync):
         self.use_reference_policy = self.care.needs_reference(config)
 
     # ------------------------------------------------------------------ set-up
-
-    def _setup(self) -> None:
-        if platforms.wants_cpu():
-            # held until the end, so that a failed import is heard of no later than the actor's own
-            self._prestarted = importlib.import_module("verl_care.platforms.prestart").prestart()
-        super()._setup()
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()

@@ -20,7 +20,6 @@ from verl_care.trainer import CareTrainer
 
 HOOKS = {
     "__init__": ["self", "config"],
-    "_setup": ["self"],
     "_build_replay_buffer": ["self"],
     "_init_resource_pool_mgr": ["self"],
     "fit": ["self", "agent_loop_manager"],

@@ -21,6 +21,7 @@ class Run:
 
     def __init__(self, home: Path, name: str):
         self.home, self.folder = home, home / name
+        self.shared_memory_before = set(os.listdir("/dev/shm"))
         self._processes: list[subprocess.Popen] = []
 
     @property

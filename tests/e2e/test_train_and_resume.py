@@ -104,10 +104,3 @@ def test_plain_grpo_with_kl_against_the_reference(new_run):
     metrics = read_metrics(run.folder)
     assert all(values["care/bonus"] == 0 for values in metrics.values())
     assert all("actor/kl_loss" in values for values in metrics.values())
-
-
-def test_without_bonus_and_kl_there_is_no_reference(new_run):
-    run = new_run("nokl")
-    run.finish("trainer.total_training_steps=1", "care.bonus=none")
-    (metrics,) = read_metrics(run.folder).values()
-    assert "timing_s/ref" not in metrics

@@ -9,8 +9,6 @@ import dataclasses
 import difflib
 import math
 import re
-import shlex
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +28,6 @@ def conflicts(care: CareConfig, config: DictConfig) -> Iterator[str]:
     yield from _checkpoints(config)
     yield from _media(config.data)
     yield from _paths(config)
-    yield from _interpreter(config)
 
 
 def uses_kl(config: DictConfig) -> bool:
@@ -195,16 +192,6 @@ def _media(data: DictConfig) -> Iterator[str]:
                     f"data.video.max_frames={most_frames} is below data.video.min_frames={least_frames}: no number of"
                     " frames is both. Set data.video.min_frames to at most data.video.max_frames."
                 )
-
-
-def _interpreter(config: DictConfig) -> Iterator[str]:
-    runtime_env = config.ray_kwargs.ray_init.get("runtime_env") or {}
-    if shlex.quote(sys.executable) != sys.executable and not runtime_env.get("py_executable"):
-        yield (
-            f"ray_kwargs.ray_init.runtime_env.py_executable=null: Ray starts its workers through a shell, which cuts"
-            f" {sys.executable} in two."
-            f" Set 'ray_kwargs.ray_init.runtime_env.py_executable=\"{shlex.quote(sys.executable)}\"'."
-        )
 
 
 def _paths(config: DictConfig) -> Iterator[str]:

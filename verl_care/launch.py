@@ -1,4 +1,4 @@
-"""What happens around a run, in the process the user started: checks before Ray, tidying after it.
+"""What happens around a run, in the process the user started: checks and helpers before Ray, tidying after it.
 
 Hydra calls this through `hydra.callbacks` of care_base.yaml. verl's entry point has no such hook, and
 its task runner is already a Ray actor when it first sees the configuration.
@@ -7,6 +7,7 @@ its task runner is already a Ray actor when it first sees the configuration.
 from __future__ import annotations
 
 import atexit
+import shlex
 import sys
 import traceback
 from typing import Any
@@ -19,7 +20,7 @@ class CareRun(Callback):
     """Stops a wrong configuration in its first second, and leaves no shared memory behind."""
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        from verl_care import settings, shared_memory
+        from verl_care import interpreter, settings, shared_memory
 
         try:
             settings.check(config)
@@ -34,13 +35,32 @@ class CareRun(Callback):
         removed = segments.remove_stale()
         if removed:
             print(f"verl_care: removed {len(removed)} shared-memory segments that an earlier run left in /dev/shm")
+        server = _start_fork_server(config)
+        if server is not None:
+            interpreter.choose(str(server.python))
+        elif shlex.quote(sys.executable) != sys.executable:
+            interpreter.choose(sys.executable)
         # Not in `on_job_end`, which a Ctrl-C never reaches. Ray's own exit handler is older, so it comes after this.
-        atexit.register(_tidy, segments)
+        atexit.register(_tidy, segments, server)
 
 
-def _tidy(segments: Any) -> None:
+def _start_fork_server(config: DictConfig) -> Any:
+    """On a CPU, the server that forks Ray's workers; see verl_care/platforms/cpu/forkserver.py."""
+    if config.trainer.device != "cpu":
+        return None
+    from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
+
+    from verl_care.platforms.cpu.forkserver import ForkServer
+
+    variables = {**get_ppo_ray_runtime_env(config)["env_vars"], **config.ray_kwargs.ray_init.runtime_env.env_vars}
+    return ForkServer({name: str(value) for name, value in variables.items()})
+
+
+def _tidy(segments: Any, server: Any) -> None:
     import ray
 
     if ray.is_initialized():
         ray.shutdown()
+    if server is not None:
+        server.stop()
     segments.remove_new()

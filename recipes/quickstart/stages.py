@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -87,11 +86,7 @@ def train(out: Path, console: Console, overrides: Sequence[str] = ()) -> None:
 
 def training_command(*overrides: str) -> list[str]:
     """The user's command. Paths in `overrides` that may hold spaces are to be quoted for Hydra."""
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_quickstart"]
-    if shlex.quote(sys.executable) != sys.executable:
-        # Ray 2.60 starts its workers through a shell and leaves the interpreter's path unquoted.
-        command.append(f'ray_kwargs.ray_init.runtime_env.py_executable="{shlex.quote(sys.executable)}"')
-    return [*command, *overrides]
+    return [sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_quickstart", *overrides]
 
 
 def total_steps(overrides: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from tests.contract.seams import SITE, parameters, seam, unpatched_source
 def test_the_backend_that_names_a_device_twice():
     text = unpatched_source("utils/distributed.py")
     line = 'backend = backend or f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"'
-    seam(line in text, "the backend string", "platforms.cpu._one_backend_per_device")
+    seam(line in text, "the backend string", "platforms.cpu.platform._one_backend_per_device")
     theirs = text.split("def initialize_global_process_group_ray(")[1].split(")")[0]
     ours = ", ".join(str(p) for p in inspect.signature(distributed.initialize_global_process_group_ray).parameters)
     seam([part.split("=")[0] for part in theirs.split(", ")] == ours.split(", "), "its arguments", "the same")
@@ -22,7 +22,7 @@ def test_the_backend_that_names_a_device_twice():
 def test_vllms_version_is_asked_of_the_distribution():
     text = unpatched_source("third_party/vllm/__init__.py")
     seam("from importlib.metadata import PackageNotFoundError, version" in text, "how it asks", "_answer_for_vllm")
-    seam('package_name = "vllm"' in text, "the name it asks for", "platforms.cpu._answer_for_vllm")
+    seam('package_name = "vllm"' in text, "the name it asks for", "platforms.cpu.vllm._answer_for_vllm")
 
 
 def test_what_is_patched_is_still_there():

@@ -1,8 +1,5 @@
 """The composed configurations that settings are checked in."""
 
-import sys
-import types
-
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -27,13 +24,6 @@ def composed(tmp_path_factory):
         quickstart = compose("care_quickstart")
         OmegaConf.resolve(quickstart)
         return {"care_base": compose("care_base", overrides=named), "care_quickstart": quickstart}
-
-
-@pytest.fixture(autouse=True)
-def interpreter_without_a_space(monkeypatch):
-    """A checkout in a path with spaces is one of the things that are checked; only its own test shall see it."""
-    if " " in sys.executable:
-        monkeypatch.setattr("verl_care.config_checks.sys", types.SimpleNamespace(executable="/usr/bin/python3"))
 
 
 @pytest.fixture

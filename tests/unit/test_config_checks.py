@@ -178,10 +178,3 @@ def test_resuming_from_what_is_no_checkpoint(config, path, tmp_path, monkeypatch
 def test_a_key_that_refers_to_nothing(config):
     put(config, "actor_rollout_ref.rollout.n", "${nowhere}")
     assert "nowhere" in message(config)
-
-
-def test_an_interpreter_in_a_path_with_a_space(config, monkeypatch):
-    monkeypatch.setattr("verl_care.config_checks.sys.executable", "/home/me/my clone/.venv/bin/python")
-    assert "py_executable=\"'/home/me/my clone/.venv/bin/python'\"" in message(config)
-    put(config, "ray_kwargs.ray_init.runtime_env.py_executable", "'/home/me/my clone/.venv/bin/python'")
-    check(config)

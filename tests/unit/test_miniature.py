@@ -13,8 +13,8 @@ import pytest
 from data_prep.miniature import SPLITS, write_world
 from data_prep.miniature_world import ACTIONS, FPS, FRAMES, SIDE, draw_frames, draw_situation, goals
 from data_prep.seed_bench_r1 import convert
-from tests.unit.converted import rows_of
 from recipes.quickstart.consistency_rule import parse, respond, supports
+from tests.unit.converted import rows_of
 
 OPTIONS = ("pour", "stir", "chop", "peel")
 

@@ -93,7 +93,7 @@ def main() -> None:
         make_up(source, rows)
         command = [sys.executable, "-m", "data_prep.video_r1", folder, "--out", f"{folder}/out", "--no-media-check"]
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
         assert process.stdout is not None
         with process.stdout as output:
             table = output.read()

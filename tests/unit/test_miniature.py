@@ -14,6 +14,7 @@ from data_prep.miniature import SPLITS, write_world
 from data_prep.miniature_world import ACTIONS, FPS, FRAMES, SIDE, draw_frames, draw_situation, goals
 from data_prep.seed_bench_r1 import convert
 from recipes.quickstart.consistency_rule import parse, respond, supports
+from tests.unit.converted import rows_of
 
 OPTIONS = ("pour", "stir", "chop", "peel")
 
@@ -42,12 +43,12 @@ def test_the_same_seed_gives_the_same_bytes(world: Path, tmp_path: Path) -> None
 
 
 def test_every_row_is_accepted_by_the_converter_of_the_real_data(world: Path, tmp_path: Path) -> None:
-    converted = convert(world, tmp_path, style="plain")
-    assert {name: len(c.rows) for name, c in converted.items()} == {
-        name: 60 if name == "training_6k" else 20 for name in SPLITS
+    conversion = convert(world, tmp_path, style="plain")
+    assert {name: tally.rows for name, tally in conversion.tallies.items()} == {
+        f"{name}.jsonl": 60 if name == "training_6k" else 20 for name in SPLITS
     }
     assert (tmp_path / "rejected.jsonl").read_text() == ""
-    train = converted["training_6k"].rows
+    train = rows_of(tmp_path, "training_6k")
     assert {len(row["videos"]) for row in train} == {0, 1}  # some rows have no progress and so no video
     assert {row["reward_model"]["ground_truth"] for row in train} == set("ABCD")
 

@@ -43,8 +43,8 @@ def model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGeneration:
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
     write_world(out, seed=3, rows=4, level_rows=48)
-    convert(out, out, style="plain")
-    return out
+    convert(out, out / "data", style="plain")
+    return out / "data"
 
 
 @pytest.fixture(scope="module")

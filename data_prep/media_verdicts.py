@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from data_prep.common.fields import BadRow, shown
 
@@ -114,7 +114,7 @@ class Verdict:
         return None
 
 
-_FIELDS = {field.name for field in dataclasses.fields(Verdict)}
+_TYPES = get_type_hints(Verdict)
 
 
 class Busy(RuntimeError):
@@ -126,18 +126,26 @@ class VerdictList:
 
     def __init__(self, path: Path):
         self.path = path
+        self._load()
+
+    def _load(self) -> None:
         self.damaged = 0
         self._whole = 0  # bytes up to the end of the last whole line
         self._verdicts: dict[MediaFile, Verdict] = {}
-        content = path.read_bytes() if path.exists() else b""
-        for line in content.splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                self._whole += len(line)
-            verdict = _verdict(line)
-            if verdict is None:
-                self.damaged += 1
-            else:
-                self._verdicts[verdict.file] = verdict
+        if self.path.exists():
+            with self.path.open("rb") as lines:
+                for line in lines:
+                    self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        whole = line.endswith(b"\n")
+        verdict = _verdict(line) if whole else None
+        if whole:
+            self._whole += len(line)
+        if verdict is None:
+            self.damaged += 1
+        else:
+            self._verdicts[verdict.file] = verdict
 
     def get(self, file: MediaFile) -> Verdict:
         """The last verdict on a file.
@@ -168,6 +176,7 @@ class VerdictList:
         except BlockingIOError as error:
             self._file.close()
             raise Busy(f"another check writes {self.path}; let it end, or end it") from error
+        self._load()  # what another check wrote before it let go of the list
         self._file.truncate(self._whole)  # what a killed check left of its last line
         return self
 
@@ -185,5 +194,7 @@ def _verdict(line: bytes) -> Verdict | None:
         record = json.loads(line)
     except ValueError:  # not JSON, or not UTF-8
         return None
-    whole = isinstance(record, dict) and record.keys() == _FIELDS and line.endswith(b"\n")
-    return Verdict(**record) if whole and isinstance(record["path"], str) and record["kind"] in COLUMNS.values() else None
+    as_written = isinstance(record, dict) and all(
+        field in record and isinstance(record[field], kind) for field, kind in _TYPES.items()
+    )
+    return Verdict(**record) if as_written and len(record) == len(_TYPES) else None

@@ -25,7 +25,7 @@ def judge(question: dict[str, str]) -> dict[str, Any]:
     try:
         facts = _decoded(question["kind"], question["path"])
     except MediaError as error:
-        return dict.fromkeys(FACTS) | {"readable": False, "why": str(error)}
+        return dict.fromkeys(FACTS) | {"readable": False, "why": _reason(error, question["path"])}
     except MemoryError:
         why = f"needs more than {MEMORY_BYTES >> 30} GiB of memory"
         return dict.fromkeys(FACTS) | {"readable": False, "why": why}
@@ -48,8 +48,14 @@ def _frames(folder: str) -> tuple[int, None, int, int]:
     """Every frame is opened; the size is that of the first."""
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     if not names:
-        raise MediaError(f"folder {folder}: holds no frame")
-    sizes = [_image(os.path.join(folder, name)) for name in names]
+        raise MediaError("holds no frame")
+    sizes = []
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            sizes.append(_image(path))
+        except MediaError as error:
+            raise MediaError(f"a frame cannot be used: {name}: {_reason(error, path)}") from error
     return len(names), None, *sizes[0]
 
 
@@ -57,6 +63,11 @@ def _image(path: str) -> tuple[int, int]:
     load_image(path, ImageBudget(), PATCH)
     with Image.open(path) as image:
         return image.size
+
+
+def _reason(error: MediaError, path: str) -> str:
+    """Without the path, which stands beside it: so that equal reasons can be counted."""
+    return str(error).removeprefix(f"clip {path}: ").removeprefix(f"image {path}: ").replace(path, "the file")
 
 
 if __name__ == "__main__":

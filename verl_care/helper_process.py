@@ -82,10 +82,14 @@ class HelperProcess:
     def close(self) -> None:
         """End the helper for good, even in the middle of a question (which then raises `HelperDied`)."""
         self._closed = True
-        process = self._process
-        if process is not None:
+        if process := self._process:
             process.kill()
-            process.wait()
+        with self._lock:  # until whoever asks has noticed
+            if process := self._process:
+                process.kill()
+                process.wait()
+                self._forget(process)
+            self._last_words.close()
 
     def _answer(self, question: Any) -> Any:
         process = self._running()

@@ -71,8 +71,10 @@ def test_the_last_words_are_those_of_this_question(helper):
 
 
 def test_a_module_that_does_not_start_is_named():
+    helper = HelperProcess("tests.unit.nobody", seconds=1)
     with pytest.raises(HelperNotStarted, match=r"python.* -m tests\.unit\.nobody` does not start.*No module named"):
-        HelperProcess("tests.unit.nobody", seconds=1).ask("a")
+        helper.ask("a")
+    helper.close()
 
 
 def test_threads_take_turns(helper):

@@ -42,9 +42,15 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def with_options(question: str, options: Sequence[str]) -> str:
-    """The question and its lettered options; as released there is no space in front of "Options:"."""
-    lines = [f"{letter}. {option}\n" for letter, option in zip(LETTERS, options, strict=False)]
-    return question + "Options:\n" + "".join(lines)
+    """The question and its options, which get their letters here; as released there is no space before "Options:"."""
+    return with_lettered_options(
+        question, [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
+    )
+
+
+def with_lettered_options(question: str, options: Sequence[str]) -> str:
+    """As `with_options`, of options that carry their letters already (Video-R1's)."""
+    return question + "Options:\n" + "".join(f"{option}\n" for option in options)
 
 
 def prompt_text(question: str, problem_type: str, style: PromptStyle) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -258,14 +259,19 @@ def keep_rows(source: Path, target: Path, kept: Iterable[bool]) -> int:
     """Copy the rows of a parquet file that `kept` says, row group by row group; returns how many.
 
     `target` is written whole or not at all, and may be `source`.
+
+    Raises:
+        ValueError: if `kept` ends before the rows do.
     """
     partial = target.with_name(target.name + ".partial")
     file, mask, rows = pq.ParquetFile(source), iter(kept), 0
     try:
         with pq.ParquetWriter(partial, file.schema_arrow) as writer:
             for batch in file.iter_batches(batch_size=ROW_GROUP):
-                chosen = pa.array([next(mask) for _ in range(batch.num_rows)], pa.bool_())
-                batch = batch.filter(chosen)
+                chosen = list(itertools.islice(mask, batch.num_rows))
+                if len(chosen) < batch.num_rows:
+                    raise ValueError(f"a verdict is missing for some of {file.metadata.num_rows} rows of {source}")
+                batch = batch.filter(pa.array(chosen, pa.bool_()))
                 rows += batch.num_rows
                 if batch.num_rows:
                     writer.write_batch(batch)

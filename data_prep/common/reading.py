@@ -17,6 +17,7 @@ from data_prep.common.fields import WHOLE_ROW, BadRow, shown
 CHUNK = 1 << 20  # bytes
 LONGEST_ROW = 16 << 20  # characters; the longest of the published data sets has some thousands
 _BLANKS = " \t\r\n"
+_SEPARATORS = (",", "]", *_BLANKS)
 
 Numbered = Iterator[tuple[int, Any]]
 """(line, row) pairs; row is whatever JSON value stands there, or a `BadRow`."""
@@ -144,7 +145,9 @@ class _Text:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._window, self._at)
-                if end < len(self._window) or self._at_end:  # else a number may go on behind the window
+                behind = self._window[end : end + 4]
+                # "0" or "0." at the window's end may be going to be "0.5e+3"
+                if behind.startswith(_SEPARATORS) or len(behind) == 4 or self._at_end:
                     self.skip(end - self._at)
                     return value
             except RecursionError as error:

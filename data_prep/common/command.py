@@ -16,13 +16,20 @@ from data_prep.common.reading import BadFile
 PROMPT_STYLES = ("released", "plain")
 
 
-def converter_arguments(description: str | None) -> argparse.ArgumentParser:
+def converter_arguments(
+    description: str | None, draws: bool = True, media_files: bool = True
+) -> argparse.ArgumentParser:
+    """`draws`, `media_files`: has the converter anything to draw, and files of media to look for?"""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="replaced whole, or left as it was")
-    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
+    if draws:
+        parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--prompt", choices=PROMPT_STYLES, default="released", help="plain: question and options only")
     parser.add_argument("--dry-run", action="store_true", help="check and count; write nothing")
-    parser.add_argument("--no-media-check", action="store_true", help="do not look whether clips and images are there")
+    if media_files:
+        parser.add_argument(
+            "--no-media-check", action="store_true", help="do not look whether clips and images are there"
+        )
     return parser
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,8 @@ from rich.table import Table
 from data_prep.common.fields import BadRow, object_of
 from data_prep.common.reading import read_rows
 from data_prep.common.sampling import sample
+
+Row = TypeVar("Row")
 
 ROW_GROUP = 5_000  # rows; what is in memory at a time
 MOST_NOTICED = 100  # different unknown fields of a file
@@ -164,6 +166,17 @@ class Conversion:
             tally.kept = Counter(key[:2] for key, taken in zip(keys, chosen, strict=True) if taken)
             if self._folder is not None:
                 keep_rows(self._folder / name, self._folder / name, chosen)
+
+    def tracked(self, rows: Iterable[Row], total: int, description: str) -> Iterable[Row]:
+        """`rows`, moving the progress bar on."""
+        return self._progress.track(rows, total, description=description)
+
+    def keep_file(self, name: str, content: bytes) -> str:
+        """Write a file into the output, once if it is named again; returns the path that it will have."""
+        if self._folder is not None and not (path := self._folder / name).exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        return os.path.abspath(self.out / name)
 
     def _rejections(self) -> _Lines:
         return _Lines(self._folder and self._folder / REJECTED)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from verl_care.helper_process import HelperNotStarted, HelperProcess
 from verl_care.rewards import math_answer
 from verl_care.rewards.grading import grade
-from verl_care.rewards.math_answer import as_latex, is_readable
+from verl_care.rewards.math_answer import as_latex, is_mathematics
 
 
 def answered(text: str) -> str:
@@ -76,14 +76,26 @@ def test_what_math_verify_reads(text, latex):
     assert as_latex(text) == latex
 
 
-@pytest.mark.parametrize(("truth", "expected"), [("5", True), (r"\frac{1}{2}", True), ("", False), ("$", False)])
-def test_a_truth_that_cannot_be_read_is_known_before_training(truth, expected):
-    assert is_readable(truth) == expected
+@pytest.mark.parametrize(
+    "truth",
+    [
+        *("5", "-3.5", "1/2", "x", "x = 5", "ab + 1", "x + y", "50%", "60°", "(1, 2)", "a^2 + b^2 = c^2", "1" * 500),
+        *(r"\frac{1}{2}", r"2\pi", r"\sin x", r"$2\sqrt{3}$", r"\{1, 2\}", "12 cm", "5 units", "12 square units"),
+    ],
+)
+def test_mathematics(truth):
+    assert is_mathematics(truth)
 
 
-def test_too_long_to_read():
-    assert is_readable("1" * 500)
-    assert not is_readable("1" * 501)
+@pytest.mark.parametrize(
+    "truth",
+    [
+        *("", " ", "$", "yes", "No", "isosceles triangle", "two", "the answer is 5", "angle 3 and angle 5", "1" * 501),
+        *(r"\text{isosceles triangle}", "angle 3", "AB = CD = EF 3", "triangle ABC has 3 sides", "\u4e09\u89d2"),
+    ],
+)
+def test_what_is_no_mathematics_is_known_before_training(truth):
+    assert not is_mathematics(truth)
 
 
 def test_it_works_outside_the_main_thread():

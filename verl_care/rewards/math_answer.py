@@ -9,6 +9,7 @@ ends in `eval`, and picks a number out of a sentence.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from functools import lru_cache
 
@@ -19,6 +20,9 @@ ANSWER_CHARACTERS = 500
 
 SECONDS = 3.0
 """For one comparison. What a person would write takes milliseconds, the first one of a run half a second."""
+
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
 
 _log = logging.getLogger(__name__)
 _helper = HelperProcess("verl_care.rewards.math_worker", SECONDS)
@@ -40,13 +44,20 @@ def same_value(answer: str, truth: str) -> bool:
     return answer == truth or _compared(answer, truth)
 
 
-def is_readable(truth: str) -> bool:
-    """Does math-verify read `truth` as mathematics? Nothing but the very same text equals what it cannot read.
+def is_mathematics(truth: str) -> bool:
+    """Is `truth` what this problem type can grade: mathematics to math-verify, and no prose?
+
+    To math-verify `yes` is e * s * y. So LaTeX commands aside, a text without a digit has no two letters in a row, one
+    with a digit at most two words (`12 square units`), and what math-verify reads has at most three different letters.
 
     Raises:
         HelperNotStarted: if math-verify cannot be loaded.
     """
-    return 0 < len(truth) <= ANSWER_CHARACTERS and bool(_ask({"read": as_latex(truth)}))
+    if not 0 < len(truth) <= ANSWER_CHARACTERS:
+        return False
+    words = _WORD.findall(_COMMAND.sub(" ", truth))
+    prose = len(words) > 2 if any(sign.isdecimal() for sign in truth) else words
+    return not prose and bool(_ask({"read": as_latex(truth)}))
 
 
 def as_latex(text: str) -> str:

@@ -177,6 +177,7 @@ def serve(answer: Callable[[Any], Any], memory_bytes: int) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print; that is no answer
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends us, whatever hangs and whoever holds the GIL
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})  # a thread that blocks signals may have started us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open("/proc/self/statm", encoding="ascii") as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()

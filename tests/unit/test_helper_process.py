@@ -87,6 +87,21 @@ def test_threads_take_turns(helper):
     assert sorted(answers) == list(range(8))
 
 
+def test_a_thread_that_blocks_signals_has_a_time_limit_too():
+    helper = HelperProcess(MODULE, seconds=0.5)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        helper.ask("a")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    process = helper._process
+    assert process is not None
+    with pytest.raises(HelperTimedOut):
+        helper.ask("hang")
+    assert process.returncode == -signal.SIGALRM  # its own alarm, not our kill
+    helper.close()
+
+
 def test_closing_ends_a_question_under_way():
     helper = HelperProcess(MODULE, seconds=100)
     pid, caught = helper.ask("pid"), []

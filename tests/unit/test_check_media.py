@@ -21,6 +21,7 @@ from PIL import Image
 
 from data_prep.check_media import Report, check, main
 from data_prep.common.fields import BadRow
+from data_prep.common.output import Conversion
 from data_prep.media_verdicts import Busy, MediaFile, Use, VerdictList, stamp_of, uses_of
 from tests.unit.clips import write_clip, write_sound
 
@@ -301,6 +302,19 @@ def test_interrupted_in_the_middle_it_goes_on_where_it_was(folder, how):
     assert report.known == done
     assert len(asked(folder)) == 30 - done
     assert len(kept_ids(parquet)) == 30
+
+
+def test_a_new_conversion_keeps_the_verdicts_and_nothing_that_is_stale(folder):
+    out = folder / "out"
+    with Conversion(out, {}) as conversion:
+        conversion.keep_file("rows.parquet", write_rows(folder / "r", {"videos": [folder / "a.mp4"]}).read_bytes())
+    check(out / "rows.parquet", 1, 5, worker=FAKE)
+    with Conversion(out, {}) as conversion:
+        conversion.keep_file("rows.parquet", (folder / "r").read_bytes())
+    names = {path.name for path in out.iterdir()}
+    assert "rows.media.jsonl" in names
+    assert not {"rows.checked.parquet", "rows.unusable.jsonl"} & names
+    assert check(out / "rows.parquet", 1, 5, worker=FAKE).known == 1
 
 
 # Rows

@@ -2,6 +2,8 @@
 
 Ray and vLLM start processes in sessions of their own, which outlive a killed test run. Here they become
 children of this process when their parents end (PR_SET_CHILD_SUBREAPER), so that it can find each one.
+As init would, it also collects those that end: Ray's workers end when the raylet is gone, and a raylet
+that nobody collects looks alive to them for ever.
 """
 
 from __future__ import annotations
@@ -47,7 +49,23 @@ def end_all() -> int:
                 os.kill(pid, sent)
         while descendants(os.getpid()) and time.monotonic() < deadline:
             time.sleep(0.1)
+    with contextlib.suppress(ChildProcessError):  # all are collected
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
     return len(left)
+
+
+def exit_code_of(process: subprocess.Popen, limit_s: float) -> int | None:
+    """Collect ended processes until `process` is one of them; None if it is still running after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == process.pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode
+        if pid == 0:
+            time.sleep(0.05)
+    return None
 
 
 def main() -> int:
@@ -60,9 +78,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         process = subprocess.Popen(options.command)
-        try:
-            code = process.wait(timeout=options.minutes * 60)
-        except subprocess.TimeoutExpired:
+        code = exit_code_of(process, options.minutes * 60)
+        if code is None:
             print(f"{' '.join(options.command)}: not done after {options.minutes:g} minutes, ended.", file=sys.stderr)
             code = TIMED_OUT
     finally:

@@ -48,6 +48,7 @@ CASES: dict[str, tuple[Callable[[int], str], Callable[[str], object]]] = {
     "free-form of one word": (lambda size: answered("y", size), lambda r: grade("free-form", r, TRUTH)),
     "free-form of long words": (lambda size: answered("y" * 499 + " ", size), lambda r: grade("free-form", r, TRUTH)),
     "numerical of digits": (lambda size: answered("1", size), lambda r: grade("numerical", r, "1")),
+    "math of braces": (lambda size: answered("{", size), lambda r: grade("math", r, "1")),
     "regression of decimals": (
         lambda size: "<answer>0." + filled("3", size) + "</answer>",
         lambda r: grade("regression", r, "0.3"),

@@ -30,6 +30,8 @@ ROW_GROUP = 5_000  # rows; what is in memory at a time
 MOST_NOTICED = 100  # different unknown fields of a file
 RECORD = "conversion.json"
 REJECTED, NOTICED = "rejected.jsonl", "noticed.jsonl"
+VERDICTS = ".media.jsonl"
+ADDED = (VERDICTS, ".checked.parquet", ".unusable.jsonl")  # beside a parquet file, by check_media
 UNKNOWN_FIELD = "is not a field that this converter knows; its value is not used"
 
 
@@ -308,7 +310,8 @@ def refuse_foreign(out: Path) -> None:
         written = set(json.loads((out / RECORD).read_text(encoding="utf-8"))["written"])
     except (OSError, ValueError, KeyError, TypeError):
         written = set()
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in written)
+    names = (path.name for path in out.iterdir())
+    foreign = sorted(name for name in names if name not in written and not name.endswith(ADDED))
     if foreign:
         raise BadOutput(
             f"--out {out} holds {', '.join(foreign[:5])}{' and more' if len(foreign) > 5 else ''}, which no conversion "
@@ -317,8 +320,10 @@ def refuse_foreign(out: Path) -> None:
 
 
 def replace_folder(new: Path, out: Path) -> None:
-    """`new` takes the place of `out`, whose files go."""
+    """`new` takes the place of `out`, whose files go; but verdicts are on media, which stay."""
     refuse_foreign(out)  # again: a conversion takes minutes
+    for verdicts in out.glob(f"*{VERDICTS}"):
+        shutil.copy2(verdicts, new)
     old = new.with_name(new.name + ".old")
     if out.exists():
         os.rename(out, old)

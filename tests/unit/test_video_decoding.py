@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unit.clips import NEEDS_TORCHCODEC, PATCH, why_no_torchcodec, write_clip
+from tests.unit.clips import NEEDS_TORCHCODEC, PATCH, why_no_torchcodec, write_clip, write_sound
 from verl_care.data import video
 from verl_care.data.video import (
     ImageBudget,
@@ -28,16 +28,6 @@ DECODERS = [
 def decoder(request, monkeypatch):
     monkeypatch.setattr(video, "_decoder", lambda: request.param)
     return request.param
-
-
-def write_sound(path):
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=16000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        sound.sample_rate = 16000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-    return str(path)
 
 
 class TestLoadVideo:

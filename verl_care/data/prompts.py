@@ -1,4 +1,5 @@
 """The prompt texts of the released run, to the letter (TencentARC/GRPO-CARE b0628fc): data that a run depends on.
+The one hint that it does not have, that of `math`, is ours.
 
 The release has a training wording (`src/r1-v/src/open_r1/grpo.py`) and a slightly different one for evaluation
 (`src/eval_bench.py`): "the <think> </think> tags" there is "the <think> and </think> tags" here.
@@ -33,6 +34,9 @@ ANSWER_HINTS = {
     "<answer> </answer> tags.",
     "free-form": " Please provide your text answer within the <answer> </answer> tags.",
     "regression": " Please provide the numerical value (e.g., 42 or 3.14) within the <answer> </answer> tags.",
+    # Ours: the release has no such problem type.
+    "math": " Please provide only the final number or formula (e.g., 42 or \\frac{3}{4}) within the "
+    "<answer> </answer> tags.",
 }
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

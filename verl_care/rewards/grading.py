@@ -1,6 +1,7 @@
 """Rule-based rewards of one response: accuracy by problem type, and format.
 
-Source: `accuracy_reward` and `format_reward` in `src/r1-v/src/open_r1/grpo.py` of the release, which Video-R1 shares.
+Source: `accuracy_reward` and `format_reward` in `src/r1-v/src/open_r1/grpo.py` of the release, which Video-R1 shares;
+the sixth problem type, `math`, is ours.
 
 Deviations from the release:
 
@@ -8,7 +9,8 @@ Deviations from the release:
 2. An unknown problem type raises; the release gives 0 and the run learns nothing.
 3. A regression truth that is not finite (`inf`, `nan`) gives 0; the release's clipping of NaN makes it 1.
 4. A free-form answer that is out of all proportion to its truth gives 0: see `_free_form`.
-5. Nothing a model writes raises or takes quadratic time; the release catches every exception and gives 0.
+5. Nothing a model writes raises or takes quadratic time; the release catches every exception and gives 0. `math`
+   takes a few seconds at most (`math_answer.SECONDS`), outside this process.
 """
 
 from __future__ import annotations
@@ -142,6 +144,13 @@ def _free_form(answer: str, truth: str) -> float:
     return sum(score.fmeasure for score in scores.values()) / len(scores)
 
 
+def _math(answer: str, truth: str) -> float:
+    """1 if math-verify finds both equal, as numbers, sets, equations or formulas (`math_answer.same_value`)."""
+    from verl_care.rewards.math_answer import same_value
+
+    return float(same_value(answer, truth))
+
+
 @lru_cache(maxsize=1)
 def _rouge_scorer() -> RougeScorer:
     """Built once, when first needed: importing it costs most of a second."""
@@ -170,4 +179,5 @@ GRADERS: dict[str, Callable[[str, str], float]] = {
     "OCR": _ocr,
     "free-form": _free_form,
     "regression": _regression,
+    "math": _math,
 }

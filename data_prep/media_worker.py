@@ -1,0 +1,75 @@
+"""The helper process of `check_media`: decodes one clip, image or folder of frames as training does.
+
+python -m data_prep.media_worker
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import av
+import torch
+from PIL import Image
+
+from verl_care.data.video import ImageBudget, MediaError, VideoBudget, load_image, load_video
+from verl_care.helper_process import serve
+
+PATCH = 14  # of Qwen2.5-VL; it decides on sizes only, not on what can be read
+MEMORY_BYTES = 4 << 30
+FACTS = "frames", "seconds", "width", "height"
+
+
+def judge(question: dict[str, str]) -> dict[str, Any]:
+    """{"kind": "video" or "image", "path": file or folder of frames} -> can it be read, `FACTS`, and why not."""
+    try:
+        facts = _decoded(question["kind"], question["path"])
+    except MediaError as error:
+        return dict.fromkeys(FACTS) | {"readable": False, "why": _reason(error, question["path"])}
+    except MemoryError:
+        why = f"needs more than {MEMORY_BYTES >> 30} GiB of memory"
+        return dict.fromkeys(FACTS) | {"readable": False, "why": why}
+    return dict(zip(FACTS, facts, strict=True)) | {"readable": True, "why": None}
+
+
+def _decoded(kind: str, path: str) -> tuple[int, float | None, int, int]:
+    if kind == "image":
+        return 1, None, *_image(path)
+    if os.path.isdir(path):
+        return _frames(path)
+    _, metadata = load_video(path, VideoBudget(), PATCH)
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        frames = metadata["total_num_frames"]
+        return frames, frames / metadata["fps"], stream.width, stream.height
+
+
+def _frames(folder: str) -> tuple[int, None, int, int]:
+    """Every frame is opened; the size is that of the first."""
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    if not names:
+        raise MediaError("holds no frame")
+    sizes = []
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            sizes.append(_image(path))
+        except MediaError as error:
+            raise MediaError(f"a frame cannot be used: {name}: {_reason(error, path)}") from error
+    return len(names), None, *sizes[0]
+
+
+def _image(path: str) -> tuple[int, int]:
+    load_image(path, ImageBudget(), PATCH)
+    with Image.open(path) as image:
+        return image.size
+
+
+def _reason(error: MediaError, path: str) -> str:
+    """Without the path, which stands beside it: so that equal reasons can be counted."""
+    return str(error).removeprefix(f"clip {path}: ").removeprefix(f"image {path}: ").replace(path, "the file")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # as many of us run as the machine has cores
+    serve(judge, MEMORY_BYTES)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from verl.experimental.agent_loop.agent_loop import register
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+
+from verl_care.data import failures
+from verl_care.data.decoders import MediaError
 
 
 @register("care")
@@ -19,6 +23,13 @@ class CareAgentLoop(SingleTurnAgentLoop):
 
     _video_metadata: list[dict[str, Any]] | None = None
 
+    async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
+        try:
+            return await super().run(sampling_params, priority=priority, **kwargs)  # pyright: ignore[reportAbstractUsage]
+        except MediaError as error:
+            await failures.report(kwargs["uid"], error)  # before verl marks the prompt as failed, and the trainer looks
+            raise
+
     async def process_multi_modal_info(self, messages: list[dict]) -> dict:
         multi_modal_data = await super().process_multi_modal_info(messages)
         self._video_metadata = [metadata for _, metadata in multi_modal_data.get("videos", [])] or None
@@ -29,3 +40,11 @@ class CareAgentLoop(SingleTurnAgentLoop):
         if self._video_metadata:
             kwargs |= {"video_metadata": self._video_metadata, "do_sample_frames": False}
         return kwargs
+
+
+def _not_told_elsewhere(record: logging.LogRecord) -> bool:
+    """False for what the trainer names once for a prompt; verl has a traceback for each of its responses."""
+    return not (record.exc_info and isinstance(record.exc_info[1], MediaError))
+
+
+logging.getLogger("verl.trainer.ppo.v1.agent_loop_tq").addFilter(_not_told_elsewhere)

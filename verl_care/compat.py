@@ -1,7 +1,8 @@
-"""Run-time patches of verl 0.9.1 and transformers 5.9.0 that every platform needs. Each names the lines it answers.
+"""Run-time patches of verl 0.9.1, transformers 5.9.0 and vLLM 0.24.0 that every platform needs.
 
-A patch is here only because there is no extension point at that place. It is applied right after somebody
-imports the module in question, so that everyone who imports the name from there gets the mended one.
+Each names the lines it answers. A patch is here only because there is no extension point at that place. It is applied
+right after somebody imports the module in question, so that everyone who imports the name from there gets the mended
+one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ def apply() -> None:
     for family in ("qwen2_vl", "qwen2_5_vl"):
         wrapt.register_post_import_hook(_mend_rope_index, f"transformers.models.{family}.modeling_{family}")
     wrapt.register_post_import_hook(_pass_seconds, "transformers.models.qwen2_5_vl.processing_qwen2_5_vl")
+    wrapt.register_post_import_hook(_keep_clips_of_a_prompt_together, "vllm.model_executor.models.qwen2_vl")
 
 
 def _mend_position_ids(module: ModuleType) -> None:
@@ -152,3 +154,27 @@ def _pass_seconds(module: ModuleType) -> None:
         return {} if seconds is None else {"second_per_grid_ts": seconds}
 
     module.Qwen2_5_VLProcessor.get_rope_index_kwargs = get_rope_index_kwargs  # type: ignore[attr-defined]
+
+
+def _keep_clips_of_a_prompt_together(module: ModuleType) -> None:
+    """vLLM 0.24.0 multimodal/processing/processor.py:1299 `_get_cache_missing_items` (Qwen2-VL, Qwen2.5-VL).
+
+    Of a prompt with several clips it hands the processor those alone that its cache has lost, and with them the
+    metadata of all clips: "The length of fps (2) must be equal to the length of video_grid_thw (1)", and the rollout
+    fails. Here all items of a kind come from the cache, or none does.
+    """
+    base = module.Qwen2VLMultiModalProcessor
+    get_missing = base._get_cache_missing_items
+
+    class AllOrNone:
+        def __init__(self, cache: Any):
+            self._cache = cache
+
+        def is_cached(self, hashes: list[str]) -> list[bool]:
+            found = self._cache.is_cached(hashes)
+            return found if all(found) else [False] * len(found)
+
+    def _get_cache_missing_items(self: Any, cache: Any, mm_data_items: Any, mm_hashes: Any) -> Any:
+        return get_missing(self, AllOrNone(cache), mm_data_items, mm_hashes)
+
+    base._get_cache_missing_items = _get_cache_missing_items

@@ -5,9 +5,7 @@ Each check is a line of text that says what was found, why it is wrong and which
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,10 +21,12 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 def conflicts(care: CareConfig, config: DictConfig) -> Iterator[str]:
     """One line for each thing in verl's part of `config` that would not train what it says."""
+    from verl_care.data import checks as media_checks
+
     yield from _method(care, config)
     yield from _engines(care, config)
     yield from _checkpoints(config)
-    yield from _media(config.data)
+    yield from media_checks.problems(config.data)
     yield from _paths(config)
 
 
@@ -155,43 +155,6 @@ def _checkpoints(config: DictConfig) -> Iterator[str]:
             )
 
 
-def _media(data: DictConfig) -> Iterator[str]:
-    from verl_care.data.video import SPATIAL_MERGE, ImageBudget, VideoBudget
-
-    if not data.custom_cls.path or not data.custom_cls.name:
-        yield (
-            f"data.custom_cls.path={data.custom_cls.path}, name={data.custom_cls.name}: verl's own dataset ignores"
-            " data.video and data.image, and decodes a clip once per response."
-            " Set data.custom_cls.path=pkg://verl_care.data.dataset data.custom_cls.name=CareDataset."
-        )
-    merged_patch = (SPATIAL_MERGE * data.get("image_patch_size", 14)) ** 2
-    least = {"fps": 0, "min_frames": 1, "max_frames": 2, "max_pixels": merged_patch}
-    for name, kind in (("video", VideoBudget), ("image", ImageBudget)):
-        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-        node = dict(data.get(name) or {})
-        for key, value in node.items():
-            whole = isinstance(defaults.get(key), int)
-            if key not in defaults:
-                yield unknown_key(f"data.{name}", str(key), defaults)
-            elif not is_number(value) or not math.isfinite(value) or (whole and value != int(value)):
-                word = "a whole number" if whole else "a number"
-                yield f"data.{name}.{key}={value}: must be {word}. Set data.{name}.{key}={defaults[key]}, as released."
-            elif value < least[key] or value == 0:
-                bound = f"at least {least[key]}" if whole else "above 0"
-                why = {
-                    "fps": "no frame would be taken",
-                    "min_frames": "a clip has a frame",
-                    "max_frames": "the model sees frames in pairs",
-                    "max_pixels": "one token covers that much",
-                }[key]
-                yield f"data.{name}.{key}={value}: {why}. Set data.{name}.{key} to {bound}."
-        if name == "video":
-            least_frames, most_frames = (node.get(key, defaults[key]) for key in ("min_frames", "max_frames"))
-            if is_number(least_frames) and is_number(most_frames) and most_frames < least_frames:
-                yield (
-                    f"data.video.max_frames={most_frames} is below data.video.min_frames={least_frames}: no number of"
-                    " frames is both. Set data.video.min_frames to at most data.video.max_frames."
-                )
 
 
 def _paths(config: DictConfig) -> Iterator[str]:

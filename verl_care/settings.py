@@ -55,6 +55,8 @@ class CareConfig:
     """Seconds between two looks at finished rollouts (verl's default, 2, is most of a small step)."""
     weight_sync_timeout_s: float = 1800.0
     """Seconds after which a weight sync that does not return stops the run; verl would wait for ever."""
+    max_failed_prompts: int = 64
+    """Prompts that may fail and be replaced in one step; verl would go on for ever where none can be rolled out."""
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -101,6 +103,11 @@ class CareConfig:
                 f"care.scoring_temperature={self.scoring_temperature}: the bonus compares probabilities, and a tempered"
                 " model gives others. Set care.scoring_temperature=1; sample at another temperature with"
                 " actor_rollout_ref.rollout.temperature."
+            )
+        if self.max_failed_prompts < 0:
+            yield (
+                f"care.max_failed_prompts={self.max_failed_prompts}: counts prompts. Set care.max_failed_prompts to 0"
+                " (the first failure stops the run) or more."
             )
         for key in ("replay_poll_interval_s", "weight_sync_timeout_s"):
             if not 0 < getattr(self, key) <= MAX_SECONDS:

@@ -28,6 +28,7 @@ from verl.utils.debug import marked_timer
 
 from verl_care import checkpoints, settings
 from verl_care.consistency import answer_likelihood, consistency_bonus
+from verl_care.data.failures import FailedPrompts
 from verl_care.metrics import care_metrics
 from verl_care.rewards.manager import NO_SPAN
 from verl_care.spans import span_mask
@@ -49,6 +50,7 @@ class CareTrainer(PPOTrainerSync):
         super().__init__(config)
         # verl asks for a reference only where there is a KL term.
         self.use_reference_policy = self.care.needs_reference(config)
+        self.failed_prompts = FailedPrompts(self.care.max_failed_prompts)
 
     # ------------------------------------------------------------------ set-up
 
@@ -78,6 +80,20 @@ class CareTrainer(PPOTrainerSync):
         super().fit(agent_loop_manager)
 
     # ------------------------------------------------------------------ a step
+
+    def prepare_step(self) -> dict:
+        self.failed_prompts.start(f"step {self.global_steps}")
+        return super().prepare_step()
+
+    def _add_prompts_to_generate(self, num_prompts: int) -> int:
+        # verl's replay buffer asks for as many new prompts as it has found failed
+        self.failed_prompts.add(num_prompts)
+        return super()._add_prompts_to_generate(num_prompts)
+
+    def _validate(self) -> dict[str, float]:
+        self.failed_prompts.start("validation")
+        metrics = super()._validate()
+        return metrics | {"val-aux/care/media_failures": self.failed_prompts.media_failures()}
 
     def _compute_ref_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         rollout = self.config.actor_rollout_ref.rollout
@@ -126,6 +142,7 @@ class CareTrainer(PPOTrainerSync):
             consistency_margin=self.care.consistency_margin,
             accuracy_threshold=self.care.accuracy_threshold,
         )
+        metrics["care/media_failures"] = self.failed_prompts.media_failures()
         metrics.update(
             care_metrics(accuracy_N, format_N, likelihood_N, answered_N, uid_N, result, self.care.accuracy_threshold)
         )

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,13 +15,9 @@ from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from recipes.quickstart.model import build_processor
 from tests.unit.clips import PATCH, write_clip
-from verl_care.data import dataset, video
+from verl_care.data import media
 from verl_care.data.dataset import CareDataset
-from verl_care.data.video import (
-    MediaError,
-    OncePerGroup,
-    media_items,
-)
+from verl_care.data.decoders import MediaError
 
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant."},
@@ -35,16 +33,10 @@ MESSAGES = [
 ]
 
 
-def test_media_in_reading_order():
-    assert [part["video"] for part in media_items(MESSAGES, "video")] == ["clip.mp4"]
-    assert [part["image"] for part in media_items(MESSAGES * 2, "image")] == ["now.png", "now.png"]
-    assert media_items([{"role": "user", "content": None}, {"role": "user"}], "image") == []
-
-
 class TestDataset:
     @pytest.fixture
     def prompt(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(dataset, "_MEDIA", OncePerGroup(capacity=8))
+        media._library.cache_clear()
         monkeypatch.chdir(tmp_path)
         write_clip(tmp_path / "clip.mp4", width=84, height=56)  # 24 frames at 8 a second, whole patches
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (56, 112, 3), dtype=np.uint8)).save("now.png")
@@ -117,7 +109,7 @@ class TestDataset:
     def test_and_from_nowhere_else(self, prompt, monkeypatch):
         # qwen-vl-utils reads limits from the environment, and from the message
         expected = self.media(prompt)[1][0][0].shape
-        dataset._MEDIA = OncePerGroup(capacity=8)
+        media._library.cache_clear()
         for name in ("VIDEO_MAX_PIXELS", "FPS_MAX_FRAMES", "IMAGE_MAX_TOKEN_NUM", "VIDEO_TOTAL_PIXELS"):
             monkeypatch.setenv(name, "2")
         prompt[1]["content"][0] |= {"nframes": 2, "max_pixels": 28 * 28}
@@ -130,30 +122,187 @@ class TestDataset:
     def test_text_only(self):
         assert self.media([{"role": "user", "content": "hello"}]) == (None, None, None)
 
-    def test_a_group_decodes_once(self, prompt, monkeypatch):
-        calls = []
-        real = video.load_video
-        monkeypatch.setattr(dataset, "load_video", lambda *arguments: calls.append(1) or real(*arguments))
+    @pytest.fixture
+    def decodes(self, monkeypatch):
+        """Numbers of decodes by the name of the clip."""
+        counted, real = Counter(), media.load_clip
 
-        async def group():
-            config = OmegaConf.create({})
-            return await asyncio.gather(
-                *(CareDataset.process_multi_modal_info(prompt, PATCH, config) for _ in range(8))
-            )
+        def load_clip(clip, *arguments):
+            counted[clip.name] += 1
+            return real(clip, *arguments)
 
-        results = asyncio.run(group())
-        assert len(calls) == 1
+        monkeypatch.setattr(media, "load_clip", load_clip)
+        return counted
+
+    @staticmethod
+    def group(prompts, **config):
+        async def ask():
+            node = OmegaConf.create(config)
+            asked = [CareDataset.process_multi_modal_info(prompt, PATCH, node) for prompt in prompts]
+            return await asyncio.gather(*asked)
+
+        return asyncio.run(ask())
+
+    def test_a_group_decodes_once(self, prompt, decodes):
+        results = self.group([prompt] * 8)
+        assert decodes == {"clip.mp4": 1}
         assert all(videos[0][0] is results[0][1][0][0] for _, videos, _ in results)
+
+    def test_a_later_response_decodes_no_more(self, prompt, decodes):
+        for _ in range(3):
+            self.media(prompt)
+        assert decodes == {"clip.mp4": 1}
 
     def test_two_budgets_of_one_clip_are_two(self, prompt):
         small = self.media(prompt, video={"max_pixels": 28 * 28})[1][0][0]
         large = self.media(prompt)[1][0][0]
         assert small.shape != large.shape
 
+    def test_two_stretches_of_one_clip_are_two(self, prompt, decodes):
+        def stretch(start, stop):
+            return [
+                {"role": "user", "content": [{**MESSAGES[1]["content"][0], "video_start": start, "video_end": stop}]}
+            ]
+
+        results = self.group([stretch(0.0, 1.0), stretch(1.5, 3.0)] * 4)
+        assert decodes == {"clip.mp4": 2}
+        # 8 frames a second: 0 to 8, and 12 to 23; 4 at least
+        assert results[0][1][0][1]["frames_indices"] == [0, 3, 5, 8]
+        assert results[1][1][0][1]["frames_indices"] == [12, 16, 19, 23]
+
     def test_a_clip_that_does_not_decode(self, prompt, tmp_path):
-        shutil.copy("now.png", "clip.mp4")
         (tmp_path / "clip.mp4").write_bytes(b"")
         with pytest.raises(MediaError, match=r"clip\.mp4"):
             self.media(prompt)
         write_clip(tmp_path / "clip.mp4")  # and is not held against it
         assert self.media(prompt)[1] is not None
+
+    def test_a_clip_that_is_deleted(self, prompt, tmp_path):
+        assert self.media(prompt)[1]
+        (tmp_path / "clip.mp4").unlink()
+        with pytest.raises(MediaError, match=r"clip .*clip\.mp4: No such file"):
+            self.media(prompt)
+
+    def test_a_clip_that_hangs(self, prompt, monkeypatch):
+        hangs = threading.Event()
+        monkeypatch.setattr(media, "load_clip", lambda *_: hangs.wait(30))
+        with pytest.raises(MediaError, match=r"clip clip\.mp4: not decoded in 0\.1 s"):
+            self.media(prompt, video={"timeout_s": 0.1})
+        hangs.set()
+
+    def test_a_file_system_that_hangs(self, prompt, monkeypatch):
+        hangs = threading.Event()
+        monkeypatch.setattr(media, "clip_of", lambda _part: hangs.wait(30))
+        threading.Timer(0.5, hangs.set).start()  # or asyncio.run waits for its executor
+        with pytest.raises(MediaError, match=r"media not found in 0\.1 s"):
+            self.media(prompt, video={"timeout_s": 0.1})
+
+    def test_the_event_loop_goes_on_while_clips_decode(self, prompt, monkeypatch):
+        ticks, real = [], media.load_clip
+
+        def slow(*arguments):
+            assert more_ticks.wait(20)  # it would wait in vain, did it run on the loop
+            return real(*arguments)
+
+        more_ticks = threading.Event()
+        monkeypatch.setattr(media, "load_clip", slow)
+
+        async def both():
+            asked = asyncio.ensure_future(
+                CareDataset.process_multi_modal_info(prompt, PATCH, OmegaConf.create({"video": {}}))
+            )
+            while len(ticks) < 20:
+                ticks.append(asked.done())
+                await asyncio.sleep(0)
+            more_ticks.set()
+            return await asked
+
+        assert asyncio.run(both())[1]
+        assert not any(ticks)
+
+    def test_batches_of_every_kind(self, prompt, decodes):
+        """Image and video, image only, video only, text only, two clips."""
+        video, image = MESSAGES[1]["content"][0], MESSAGES[1]["content"][2]
+        text = {"type": "text", "text": "What next?"}
+        contents = [[video, image, text], [image, text], [video, text], [text], [video, text, video]]
+        prompts = [[{"role": "user", "content": content}] for content in contents]
+        found = self.group(prompts * 8)
+        kinds = [(len(images or ()), len(videos or ())) for images, videos, _ in found]
+        assert kinds == [(1, 1), (1, 0), (0, 1), (0, 0), (0, 2)] * 8
+        assert decodes == {"clip.mp4": 1}
+        for messages, (images, videos, _) in zip(prompts, found[:5], strict=True):
+            processor, inputs = self.inputs(messages, images, videos)
+            ids = inputs["input_ids"][0].tolist()
+            assert ids.count(processor.image_token_id) == 8 * len(images or ())
+            assert ids.count(processor.video_token_id) == 18 * len(videos or ())
+
+    def test_memory_stays_within_its_bound(self, prompt, tmp_path):
+        # a clip of 6 frames of 56 x 84 is 84,672 bytes, an image of 56 x 112 18,816
+        config = {"video": {"memory_gb": 250_000 / 2**30}}
+        for number in range(12):
+            shutil.copy("clip.mp4", f"clip_{number}.mp4")
+            content = [{"type": "video", "video": f"clip_{number}.mp4"}, MESSAGES[1]["content"][2]]
+            self.group([[{"role": "user", "content": content}]] * 8, **config)
+            memory = media.library(OmegaConf.create(config)).memory
+            assert 0 < memory.bytes <= 250_000
+        assert memory.bytes == 2 * 84_672 + 18_816  # two clips and the image, which all prompts share
+
+    @pytest.mark.parametrize("positions", ["true", "release"])
+    def test_released_positions_are_those_of_a_clip_at_2_fps(self, prompt, positions):
+        images, videos, _ = self.media(prompt, video={"fps": 4.0, "temporal_positions": positions})
+        assert len(videos[0][0]) == 12  # of 3 s
+        _, inputs = self.inputs(prompt, images, videos)
+        expected = {"true": 0.5, "release": 1.0}[positions]
+        assert [float(value) for value in inputs["second_per_grid_ts"]] == pytest.approx([expected])
+
+
+class TestCacheOnDisk(TestDataset):
+    """Everything above holds with the cache of sampled frames, and a later epoch decodes nothing."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path_factory, monkeypatch):
+        folder, real = tmp_path_factory.mktemp("cache"), media.VideoSettings
+        monkeypatch.setattr(media, "VideoSettings", lambda **node: real(**{"cache_dir": str(folder), **node}))
+        return folder
+
+    def later_epoch(self, prompt, **config):
+        media._library.cache_clear()  # another process
+        return self.media(prompt, **config)[1][0]
+
+    def test_a_later_epoch_decodes_nothing(self, prompt, decodes, folder):
+        first = self.media(prompt)[1][0]
+        later = self.later_epoch(prompt)
+        assert decodes == {"clip.mp4": 1}
+        assert torch.equal(first[0], later[0])
+        assert first[1] == later[1]
+        assert len(list(folder.glob("*.safetensors"))) == 1
+
+    def test_keyed_by_content(self, prompt, decodes, tmp_path):
+        self.media(prompt)
+        (tmp_path / "clip.mp4").rename(tmp_path / "moved.mp4")
+        moved = [{"role": "user", "content": [{"type": "video", "video": "moved.mp4"}]}]
+        self.later_epoch(moved)
+        assert decodes == {"clip.mp4": 1}
+        write_clip(tmp_path / "clip.mp4", frames=16)
+        assert self.later_epoch(prompt)[1]["total_num_frames"] == 16
+
+    @pytest.mark.parametrize("other", [{"fps": 1.0}, {"max_frames": 4}, {"max_pixels": 28 * 28}], ids=str)
+    def test_and_by_budget(self, prompt, decodes, other):
+        self.media(prompt)
+        self.later_epoch(prompt, video=other)
+        assert decodes == {"clip.mp4": 2}
+
+    def test_positions_are_not_part_of_it(self, prompt, decodes):
+        before = self.media(prompt)[1][0][1]
+        assert self.later_epoch(prompt, video={"temporal_positions": "release"})[1]["fps"] == 2.0
+        assert self.later_epoch(prompt)[1] == before
+        assert decodes == {"clip.mp4": 1}
+
+    def test_a_damaged_entry_is_made_anew(self, prompt, decodes, folder):
+        first = self.media(prompt)[1][0]
+        (entry,) = folder.glob("*.safetensors")
+        entry.write_bytes(entry.read_bytes()[:-100])
+        assert torch.equal(self.later_epoch(prompt)[0], first[0])
+        assert decodes == {"clip.mp4": 2}
+        assert torch.equal(self.later_epoch(prompt)[0], first[0])
+        assert decodes == {"clip.mp4": 2}

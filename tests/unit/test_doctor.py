@@ -179,20 +179,19 @@ def test_a_setting_that_the_run_would_refuse(monkeypatch):
 
 class TestDecoders:
     def test_pyav_must_decode(self, monkeypatch):
-        monkeypatch.setattr("verl_care.data.video.pyav", raises)
+        monkeypatch.setattr("verl_care.data.decoders.pyav", raises)
         found = machine.decoders()
         assert found.status == FAIL
         assert "PyAV: RuntimeError" in found.text
 
     def test_wrong_frames_are_no_decoding(self, tmp_path):
-        from verl_care.data import video
+        from verl_care.data import decoders
 
         clip = str(tmp_path / "clip.mp4")
         machine._write_clip(clip)
 
-        def shifted(path, budget):
-            frames, indices, total, fps = video.pyav(path, budget)
-            return frames, [index + 1 for index in indices], total, fps
+        def shifted(path, indices):
+            return decoders.pyav(path, [max(index - 1, 0) for index in indices])
 
         with pytest.raises(ValueError, match="brightness"):
             machine._decode(shifted, clip)
@@ -201,7 +200,7 @@ class TestDecoders:
         ("library", "mend"), [(None, "apt-get install ffmpeg"), ("libavutil.so.59", machine.TORCHCODEC)]
     )
     def test_torchcodec_that_does_not_load_is_a_note(self, monkeypatch, library, mend):
-        monkeypatch.setattr("verl_care.data.video.torchcodec", raises)
+        monkeypatch.setattr("verl_care.data.decoders.torchcodec", raises)
         monkeypatch.setattr(machine.ctypes.util, "find_library", lambda _name: library)
         found = machine.decoders()
         assert found.status == NOTE

@@ -23,16 +23,16 @@ SHM = Path("/dev/shm")
 
 def decoders() -> Finding:
     """Decodes a clip made here: an import alone proves nothing."""
-    from verl_care.data import video
+    from verl_care.data import decoders as codecs
 
     with tempfile.TemporaryDirectory() as folder:
         clip = str(Path(folder) / "clip.mp4")
         _write_clip(clip)
-        if error := error_of(lambda: _decode(video.pyav, clip)):
+        if error := error_of(lambda: _decode(codecs.pyav, clip)):
             return Finding(FAIL, "decoders", f"PyAV: {error}", "uv pip install --reinstall av")
         if importlib.util.find_spec("torchcodec") is None:
             return Finding(NOTE, "decoders", "PyAV decodes; no torchcodec here", f"uv pip install {TORCHCODEC}")
-        error = error_of(lambda: _decode(video.torchcodec, clip))
+        error = error_of(lambda: _decode(codecs.torchcodec, clip))
     if not error:
         return Finding(OK, "decoders", "torchcodec and PyAV decode a clip")
     torch, codec = version_of("torch") or "none", version_of("torchcodec")
@@ -112,9 +112,10 @@ def _write_clip(path: str, frames: int = 16) -> None:
 
 
 def _decode(decoder: Callable[..., Any], path: str) -> None:
-    from verl_care.data.video import VideoBudget
+    from verl_care.data.budget import VideoBudget
+    from verl_care.data.decoders import decode
 
-    frames, indices, *_ = decoder(path, VideoBudget(fps=2, min_frames=4, max_frames=4))
+    frames, indices, *_ = decode(path, decoder, VideoBudget(fps=2, min_frames=4, max_frames=4))
     brightness = frames.float().mean(dim=(1, 2, 3)).tolist()
     if any(abs(found - 8 * index) > 4 for found, index in zip(brightness, indices, strict=True)):
         raise ValueError(f"frames {indices} have brightness {brightness}, not 8 times their number")

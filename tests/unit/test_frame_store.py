@@ -1,0 +1,136 @@
+"""Sampled frames on disk: within a bound, under several processes, and never a damaged one."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from verl_care.data.store import FrameStore
+
+METADATA = {"fps": 8.0, "frames_indices": [0, 5], "total_num_frames": 24, "video_backend": "pyav"}
+FRAMES = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
+
+
+def entries(folder):
+    return sorted(path.stem for path in folder.glob("*.safetensors"))
+
+
+def held(folder):
+    return sum(path.stat().st_size for path in folder.iterdir() if path.name != ".lock")
+
+
+def test_what_was_put_is_got(tmp_path):
+    store = FrameStore(tmp_path, 10_000)
+    assert store.get("a") is None
+    store.put("a", FRAMES, METADATA)
+    frames, metadata = FrameStore(tmp_path, 10_000).get("a")  # in another process, say
+    assert torch.equal(frames, FRAMES)
+    assert metadata == METADATA
+    assert (store.damaged, store.unwritten) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["cut short", "empty", "a pixel", "no header", "other notes", "a pickle"])
+def test_a_damaged_entry_is_removed_counted_and_made_anew(tmp_path, caplog, kind):
+    store = FrameStore(tmp_path, 10_000)
+    store.put("a", FRAMES, METADATA)
+    path = tmp_path / "a.safetensors"
+    content = path.read_bytes()
+    if kind == "a pickle":
+        torch.save({"frames": FRAMES}, path)
+    elif kind == "other notes":
+        from safetensors.torch import save_file
+
+        save_file({"frames": FRAMES}, path, metadata={"digest": "0"})
+    else:
+        path.write_bytes(
+            {
+                "cut short": content[:-10],
+                "empty": b"",
+                "a pixel": content[:-1] + bytes([content[-1] ^ 1]),
+                "no header": b"\xff" * 50 + content[50:],
+            }[kind]
+        )
+    with caplog.at_level(logging.WARNING):
+        assert store.get("a") is None
+    assert store.damaged == 1
+    assert "a.safetensors is damaged" in caplog.text
+    assert not path.exists()
+    store.put("a", FRAMES, METADATA)
+    assert torch.equal(store.get("a")[0], FRAMES)
+
+
+def test_the_longest_unused_goes_first(tmp_path):
+    probe = FrameStore(tmp_path / "probe", 10_000)
+    probe.put("a", FRAMES, METADATA)
+    size = held(tmp_path / "probe")
+    folder = tmp_path / "store"
+    store = FrameStore(folder, 2 * size)
+    for key in "ab":
+        store.put(key, FRAMES, METADATA)
+    assert store.get("a") is not None
+    store.put("c", FRAMES, METADATA)  # b is the longest unused
+    assert entries(folder) == ["a", "c"]
+
+
+def test_a_clip_larger_than_the_bound_is_not_kept(tmp_path):
+    store = FrameStore(tmp_path, 50)
+    store.put("a", FRAMES, METADATA)
+    assert entries(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes_too(tmp_path):
+    store = FrameStore(tmp_path, 1000)
+    (tmp_path / "half.part").write_bytes(b"x" * 900)
+    store.put("a", FRAMES, METADATA)
+    assert held(tmp_path) <= 1000
+    assert entries(tmp_path) == ["a"]
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_a_training(tmp_path, caplog):
+    store = FrameStore(tmp_path / "store", 10_000)
+    (tmp_path / "store" / "a.safetensors").mkdir()  # as good as a full disk, which a test cannot have
+    for _ in range(3):
+        store.put("a", FRAMES, METADATA)
+    assert store.unwritten == 3
+    assert caplog.text.count("cannot be written") == 1
+    assert not list((tmp_path / "store").glob("*.part"))
+
+
+PROCESS = """
+import json, sys, torch
+from verl_care.data.store import FrameStore
+folder, capacity, name = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+store, worst, wrong = FrameStore(folder, capacity), 0, 0
+for turn in range(60):
+    key = str((turn * 7 + name) % 12)
+    frames = torch.full((2, 3, 20, 20), int(key), dtype=torch.uint8)
+    found = store.get(key)
+    wrong += found is not None and not torch.equal(found[0], frames)
+    store.put(key, frames, {"key": key})
+print(json.dumps([store.damaged, store.unwritten, wrong]))
+"""
+
+
+def test_several_processes_share_a_folder(tmp_path):
+    capacity = 8 * 2700  # eight of twelve clips of 2400 bytes and a header
+    command = [sys.executable, "-c", PROCESS, str(tmp_path), str(capacity)]
+    processes = [subprocess.Popen([*command, str(name)], stdout=subprocess.PIPE) for name in range(3)]
+    highest = 0
+    while any(process.poll() is None for process in processes):
+        sizes = []
+        for path in tmp_path.iterdir():
+            try:
+                sizes.append(path.stat().st_size)
+            except FileNotFoundError:
+                continue
+        highest = max(highest, sum(sizes))
+    for process in processes:
+        assert json.loads(process.communicate()[0]) == [0, 0, 0]
+        assert process.returncode == 0
+    # the watcher does not hold the lock: it may add up a file that is gone and the one in its place
+    assert highest <= capacity + 2 * 2700
+    assert held(tmp_path) <= capacity
+    assert len(entries(tmp_path)) >= 6

@@ -1,0 +1,99 @@
+"""Sampled frames on disk, for the epochs to come: a folder of safetensors files that never outgrows its bound."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+logger = logging.getLogger(__name__)
+
+
+class FrameStore:
+    """Clips under keys, safe under several processes and machines that share the folder.
+
+    A file appears whole or not at all. Before one is written, those longest unused go, under a lock: the folder is
+    never above `capacity` bytes. A file that is damaged is removed, counted in `damaged`, and made anew by who asked.
+    """
+
+    def __init__(self, folder: str | Path, capacity: int):
+        self._folder, self._capacity = Path(folder).expanduser(), capacity
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self._folder / ".lock")
+        self.damaged = self.unwritten = 0
+
+    def get(self, key: str) -> tuple[torch.Tensor, dict[str, Any]] | None:
+        """Frames and metadata, or None."""
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                notes, frames = file.metadata(), file.get_tensor("frames")
+            if _digest(frames) != notes["digest"]:
+                raise ValueError("its pixels are not those that were written")
+            metadata = json.loads(notes["clip"])
+            _touch(path)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+            self.damaged += 1
+            logger.warning("%s is damaged (%s): made anew; %d so far", path, error, self.damaged)
+            path.unlink(missing_ok=True)
+            return None
+        return frames, metadata
+
+    def put(self, key: str, frames: torch.Tensor, metadata: dict[str, Any]) -> None:
+        """Keep a clip, if it fits; a folder that cannot be written is said once, and does not stop a training."""
+        notes = {"digest": _digest(frames), "clip": json.dumps(metadata)}
+        content = save({"frames": frames.contiguous()}, metadata=notes)
+        unfinished = self._folder / f"{uuid.uuid4().hex}.part"
+        try:
+            with self._lock:
+                if not self._make_room(len(content)):
+                    return
+                unfinished.write_bytes(content)
+                _touch(unfinished)
+                unfinished.replace(self._path(key))
+        except OSError as error:
+            self.unwritten += 1
+            unfinished.unlink(missing_ok=True)
+            if self.unwritten == 1:
+                logger.warning("data.video.cache_dir=%s cannot be written: %s", self._folder, error)
+
+    def _make_room(self, wanted: int) -> bool:
+        files = []
+        for path in self._folder.iterdir():
+            if path.suffix in (".safetensors", ".part"):  # the latter left by a process that was killed
+                try:
+                    status = path.stat()
+                except FileNotFoundError:  # found damaged by another process
+                    continue
+                files.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in files) + wanted
+        for _, size, path in sorted(files):
+            if total <= self._capacity:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+        return total <= self._capacity
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.safetensors"
+
+
+def _touch(path: Path) -> None:
+    """Used just now; the file system's own clock may tick only every few milliseconds."""
+    os.utime(path, ns=(time.time_ns(), time.time_ns()))
+
+
+def _digest(frames: torch.Tensor) -> str:
+    return hashlib.blake2b(frames.contiguous().numpy().data, digest_size=16).hexdigest()

@@ -44,6 +44,7 @@ class CareTrainer(PPOTrainerSync):
 
     def __init__(self, config: DictConfig):
         self.care = settings.check(config)
+        _log_where_verl_logs()
         with open_dict(config):
             # verl 0.9.1 chooses the class by this key and then compares it with the literal "sync" in six places.
             config.trainer.v1.trainer_mode = "sync"
@@ -262,6 +263,13 @@ class CareTrainer(PPOTrainerSync):
         super()._load_checkpoint()
         if self.global_steps > 0 and self.use_reference_policy:
             self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))
+
+
+def _log_where_verl_logs() -> None:
+    """verl keeps its loggers from what other libraries do to the root logger (main_ppo.py:135); ours go with them."""
+    ours, theirs = logging.getLogger("verl_care"), logging.getLogger("verl")
+    if theirs.handlers:
+        ours.handlers, ours.propagate = theirs.handlers, False
 
 
 def _column(data: TensorDict, name: str) -> list[Any]:

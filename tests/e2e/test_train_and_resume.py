@@ -14,6 +14,7 @@ import pytest
 
 from recipes.quickstart.report import read_metrics
 from tests.e2e.conftest import START_LIMIT
+from tests.e2e.world import damage_clips
 from verl_care import checkpoints
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
@@ -98,9 +99,35 @@ def test_merged_model_loads(resumed, tmp_path: Path):
     assert Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "hf").num_parameters() > 0
 
 
-def test_plain_grpo_with_kl_against_the_reference(new_run):
+@pytest.fixture(scope="module")
+def damaged(new_run, home):
+    """Plain GRPO with KL, on data that lost the clips of rows 1 and 5, one of each step, and of a validation row."""
     run = new_run("grpo")
-    run.finish("trainer.total_training_steps=2", "care.bonus=none", "actor_rollout_ref.actor.use_kl_loss=true")
-    metrics = read_metrics(run.folder)
+    train, validation = damage_clips(home, "training_6k", (1, 5)), damage_clips(home, "validation_L1", (0,))
+    run.finish(
+        "trainer.total_training_steps=2", "trainer.test_freq=2", "care.bonus=none",
+        "actor_rollout_ref.actor.use_kl_loss=true", "data.shuffle=false",
+        f"data.train_files='{train}'", f"data.val_files='{validation}'",
+    )  # fmt: skip
+    return run
+
+
+def test_plain_grpo_with_kl_against_the_reference(damaged):
+    metrics = read_metrics(damaged.folder)
     assert all(values["care/bonus"] == 0 for values in metrics.values())
     assert all("actor/kl_loss" in values for values in metrics.values())
+
+
+def test_a_prompt_that_lost_its_clip_is_replaced_and_counted(damaged):
+    metrics = read_metrics(damaged.folder)
+    assert [metrics[step]["care/media_failures"] for step in (1, 2)] == [1, 1]
+    assert metrics[2]["val-aux/care/media_failures"] == 1
+    # four prompts of four responses each all the same: the policy trained on whole steps
+    assert all(values["training/rollout_failure/evicted_samples"] == 1 for values in metrics.values())
+
+
+def test_and_named_once(damaged):
+    for clip, when in (("training_6k_1", "step 1"), ("training_6k_5", "step 2"), ("validation_L1_0", "validation")):
+        told = [line for line in damaged.log.splitlines() if f"lost_{clip}.mp4" in line]
+        assert len(told) == 1, told
+        assert told[0].endswith(f"a prompt was left out in {when}")

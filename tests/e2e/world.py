@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from data_prep import miniature, seed_bench_r1
 from recipes.quickstart.stages import CHECKPOINT
 
@@ -12,6 +15,26 @@ from recipes.quickstart.stages import CHECKPOINT
 def write_world(home: Path) -> None:
     miniature.write_world(home / "world", seed=0, rows=32, level_rows=4)
     seed_bench_r1.convert(home / "world", home / "data", style="plain")
+
+
+def damage_clips(home: Path, split: str, rows: tuple[int, ...]) -> Path:
+    """The data of a split as if clips had been lost since they were checked: some are gone, the others cut short.
+
+    Returns:
+        another parquet file; the clips of the split's own stay as they are.
+    """
+    table = pq.read_table(home / "data" / f"{split}.parquet")
+    videos = table["videos"].to_pylist()
+    for place, row in enumerate(rows):
+        (clip,) = videos[row]
+        lost = home / f"lost_{split}_{row}.mp4"
+        if place % 2:
+            lost.write_bytes(Path(clip["video"]).read_bytes()[:500])
+        videos[row] = [{**clip, "video": str(lost)}]
+    column = table.schema.get_field_index("videos")
+    damaged = table.set_column(column, table.schema.field(column), pa.array(videos, table.schema.field(column).type))
+    pq.write_table(damaged, home / f"damaged_{split}.parquet")
+    return home / f"damaged_{split}.parquet"
 
 
 def write_model(folder: Path) -> None:

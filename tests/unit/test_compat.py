@@ -267,3 +267,42 @@ def test_two_ranks_with_different_rows_do_not_wait_for_each_other():
     code = "from tests.unit.test_compat import two_ranks; two_ranks()"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert "both done" in run.stdout, run.stderr
+
+
+class TestClipsOfAPrompt:
+    """vLLM's cache may have lost one of a prompt's clips and still hold the other."""
+
+    @staticmethod
+    def missing(method):
+        class Cache:
+            @staticmethod
+            def is_cached(hashes):
+                return [name.startswith("held") for name in hashes]
+
+        self = types.SimpleNamespace(info=types.SimpleNamespace(parse_mm_data=lambda data, validate: data))
+        items = {"video": ["clip a", "clip b"], "image": ["image a", "image b"]}
+        hashes = {"video": ["held a", "lost b"], "image": ["held a", "held b"]}
+        return method(self, Cache(), items, hashes)
+
+    def test_they_stay_together(self):
+        qwen = pytest.importorskip("vllm.model_executor.models.qwen2_vl", reason="vLLM is not installed here")
+        cached, missing = self.missing(qwen.Qwen2VLMultiModalProcessor._get_cache_missing_items)
+        assert cached == {"video": [False, False], "image": [True, True]}
+        assert missing == {"video": ["clip a", "clip b"], "image": []}
+
+    def test_vllm_still_parts_them(self):
+        processing = pytest.importorskip("vllm.multimodal.processing", reason="vLLM is not installed here")
+        _, missing = self.missing(processing.BaseMultiModalProcessor._get_cache_missing_items)
+        assert missing["video"] == ["clip b"], "the patch can go"
+
+    def test_and_transformers_still_refuses_the_metadata_of_both(self):
+        from recipes.quickstart.model import build_processor
+
+        with pytest.raises(ValueError, match=r"length of fps \(2\)"):
+            build_processor()(
+                text=["<|vision_start|><|video_pad|><|vision_end|>"],
+                videos=[torch.zeros(4, 3, 56, 56, dtype=torch.uint8)],
+                video_metadata=[{"fps": 2.0, "total_num_frames": 4, "frames_indices": [0, 1, 2, 3]}] * 2,
+                do_sample_frames=False,
+                return_tensors="pt",
+            )

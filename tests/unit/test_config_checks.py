@@ -37,9 +37,22 @@ VERL_CASES = [
     ("data.video.fps", math.inf, "must be a number", "data.video.fps=2.0"),
     ("data.video.fps", "two", "must be a number", "data.video.fps=2.0"),
     ("data.video.min_frames", 0, "a clip has a frame", "data.video.min_frames to at least 1"),
-    ("data.video.min_frames", 17, "is below data.video.min_frames=17", "data.video.min_frames to at most"),
-    ("data.video.max_frames", 3, "is below data.video.min_frames=4", "data.video.min_frames to at most"),
+    ("data.video.min_frames", 18, "is below data.video.min_frames=18", "data.video.min_frames to at most"),
+    ("data.video.max_frames", 2, "is below data.video.min_frames=4", "data.video.min_frames to at most"),
     ("data.video.max_frames", 16.5, "must be a whole number", "data.video.max_frames=16"),
+    ("data.video.max_frames", 15, "frames in pairs, so one of them would be left out", "max_frames to an even number"),
+    ("data.video.min_frames", 5, "frames in pairs, so one of them would be left out", "min_frames to an even number"),
+    ("data.video.decoder", "ffmpeg", "no such choice", "data.video.decoder to auto or torchcodec or pyav or decord"),
+    ("data.video.temporal_positions", "wrong", "no such choice", "temporal_positions to true or release"),
+    ("data.video.temporal_positions", False, "no such choice", "temporal_positions to true or release"),
+    ("data.video.timeout_s", 0, "no clip would be decoded", "data.video.timeout_s to above 0"),
+    ("data.video.timeout_s", 1e9, "more than a timer can wait", "data.video.timeout_s to at most 1000000"),
+    ("data.video.decode_threads", 0, "no clip would be decoded", "data.video.decode_threads to at least 1"),
+    ("data.video.memory_gb", -1, "no less than nothing", "data.video.memory_gb to at least 0"),
+    ("data.video.cache_gb", math.nan, "must be a number", "data.video.cache_gb=50.0"),
+    ("data.video.cache_dir", 7, "is no folder", "data.video.cache_dir to a folder"),
+    ("data.video.cache_dir", "", "is no folder", "null for no cache"),
+    ("care.max_failed_prompts", -1, "counts prompts", "care.max_failed_prompts to 0"),
     ("data.video.max_pixels", 783, "one token covers that much", "data.video.max_pixels to at least 784"),  # 28 * 28
     ("data.image.max_pixels", 783, "one token covers that much", "data.image.max_pixels to at least 784"),
     ("data.train_files", None, "verl needs one", "data.train_files to a parquet file"),
@@ -102,6 +115,8 @@ def test_without_checkpoints_their_contents_do_not_matter(config):
         {"algorithm.adv_estimator": "grpo"},
         {"actor_rollout_ref.rollout.temperature": 0.7},  # sampling may; scoring may not
         {"data.video": None, "data.image": None},  # the released budgets
+        {"data.video.temporal_positions": True, "data.video.memory_gb": 0, "data.video.cache_dir": "frames"},
+        {"data.video.temporal_positions": "release", "data.video.decoder": "pyav"},
     ],
     ids=str,
 )

@@ -182,7 +182,7 @@ class TestDecoders:
         monkeypatch.setattr("verl_care.data.decoders.pyav", raises)
         found = machine.decoders()
         assert found.status == FAIL
-        assert "PyAV: RuntimeError" in found.text
+        assert "PyAV: MediaError" in found.text
 
     def test_wrong_frames_are_no_decoding(self, tmp_path):
         from verl_care.data import decoders

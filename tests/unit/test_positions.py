@@ -79,17 +79,50 @@ def test_padding_has_no_position():
 
 @pytest.mark.parametrize("fps", [0.3, 1.0, 2.0, 4.0])
 def test_the_same_as_vllm(fps):
+    compare_with_vllm(2 / fps)
+
+
+@pytest.mark.parametrize("fps", [0.3, 1.0, 2.0, 4.0])
+def test_released_positions_on_both_sides(fps):
+    """`data.video.temporal_positions=release`: one second a temporal patch, whatever the clip was sampled at.
+
+    The metadata go to vLLM's processor as keywords of the request and to the training side's with the frames.
+    """
+    import verl  # noqa: F401 - loads the plug-in
+    from verl.utils.tokenizer import build_multimodal_processor_inputs
+
+    from recipes.quickstart.model import build_processor
+    from verl_care.data.budget import VideoBudget
+    from verl_care.data.media import released_times
+
+    frames = torch.zeros(8, 3, 56, 56, dtype=torch.uint8)
+    true = {"fps": fps, "frames_indices": list(range(8)), "total_num_frames": 8}
+    text = ["<|vision_start|><|video_pad|><|vision_end|>"]
+    for metadata, seconds in ((true, 2 / fps), (released_times(8), 1.0)):
+        processor = build_processor()
+        actor = build_multimodal_processor_inputs(processor, text=text, images=None, videos=[(frames, metadata)])
+        rollout = processor(
+            text=text, videos=[frames], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
+        )
+        for inputs in (actor, rollout):
+            assert [float(value) for value in inputs["second_per_grid_ts"]] == pytest.approx([seconds])
+    assert VideoBudget().fps == 2.0  # as which the release takes every clip
+    ours = compare_with_vllm(1.0)
+    assert ours[0, 0, 5:53:12].tolist() == [5, 7, 9, 11]  # tokens_per_second * 1 s = 2 apart
+
+
+def compare_with_vllm(seconds):
     qwen = pytest.importorskip("vllm.model_executor.models.qwen2_5_vl", reason="vLLM is not installed here")
     clip, image = (4, 6, 8), (1, 4, 4)  # 4 x 12 and 4 tokens
     prompt = [("text", 5), ("video", 48), ("text", 2), ("image", 4), ("text", 7)]
-    ours, delta = positions(prompt, images=[image], clips=[clip], seconds=[2 / fps])
+    ours, delta = positions(prompt, images=[image], clips=[clip], seconds=[seconds])
 
     def feature(modality, offset, **data):
         boxed = {name: types.SimpleNamespace(data=torch.tensor(value)) for name, value in data.items()}
         return types.SimpleNamespace(modality=modality, mm_position=types.SimpleNamespace(offset=offset), data=boxed)
 
     features = [
-        feature("video", 5, video_grid_thw=clip, second_per_grid_ts=2 / fps),
+        feature("video", 5, video_grid_thw=clip, second_per_grid_ts=seconds),
         feature("image", 55, image_grid_thw=image),
     ]
     vision = types.SimpleNamespace(spatial_merge_size=2, tokens_per_second=2)
@@ -99,6 +132,7 @@ def test_the_same_as_vllm(fps):
     theirs, their_delta = model.get_mrope_input_positions([0] * 66, features)
     np.testing.assert_array_equal(ours[:, 0].numpy(), np.asarray(theirs))
     assert int(delta) == their_delta
+    return ours
 
 
 def test_the_actor_gets_them():

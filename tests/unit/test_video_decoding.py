@@ -116,9 +116,9 @@ class TestLoadVideo:
 class TestChoice:
     @pytest.fixture(autouse=True)
     def anew(self):
-        decoders.chosen.cache_clear()
+        decoders._chosen.cache_clear()
         yield
-        decoders.chosen.cache_clear()
+        decoders._chosen.cache_clear()
 
     def test_the_first_that_loads_is_named_once(self, monkeypatch, caplog):
         monkeypatch.setattr(decoders, "why_not", lambda name: "no libavutil.so.60" if name == "torchcodec" else "")

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import itertools
 import logging
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -150,6 +151,9 @@ def _is_turned(path: str) -> bool:
 MODULES = {"torchcodec": "torchcodec.decoders", "pyav": "av", "decord": "decord"}
 
 
+_CHOOSING = threading.Lock()  # a decoding thread each, and all would name it
+
+
 def why_not(name: str) -> str:
     """Why a decoder does not load here; empty if it does."""
     if importlib.util.find_spec(MODULES[name].split(".")[0]) is None:
@@ -161,13 +165,18 @@ def why_not(name: str) -> str:
     return ""
 
 
-@cache
 def chosen(name: str = "auto") -> Decoder:
     """The decoder of this name, or the first of torchcodec and PyAV that loads; named in the log once per process.
 
     Raises:
         MediaError: if the one that was asked for does not load.
     """
+    with _CHOOSING:
+        return _chosen(name)
+
+
+@cache
+def _chosen(name: str) -> Decoder:
     reasons = {candidate: why_not(candidate) for candidate in (("torchcodec", "pyav") if name == "auto" else (name,))}
     found = next((candidate for candidate, reason in reasons.items() if not reason), None)
     if found is None:

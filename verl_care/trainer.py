@@ -93,7 +93,15 @@ class CareTrainer(PPOTrainerSync):
 
     def _validate(self) -> dict[str, float]:
         self.failed_prompts.start("validation")
-        metrics = super()._validate()
+        try:
+            metrics = super()._validate()
+        except ValueError as error:  # verl asks TransferQueue for the answers of no question
+            if failures := self.failed_prompts.media_failures():
+                raise RuntimeError(
+                    f"validation stopped, with {failures:.0f} questions whose media cannot be used (named above): most"
+                    " likely none was left in a batch. Set data.val_files to data whose clips are there"
+                ) from error
+            raise
         return metrics | {"val-aux/care/media_failures": self.failed_prompts.media_failures()}
 
     def _compute_ref_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:

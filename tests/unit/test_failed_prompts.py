@@ -124,3 +124,34 @@ class TestAgentLoop:
         finally:
             logger.removeHandler(handler)
         assert [str(record.exc_info[1]) for record in kept] == ["prompt too long"]
+
+
+class TestValidation:
+    @staticmethod
+    def trainer(monkeypatch, validate):
+        from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+        from verl_care.trainer import CareTrainer
+
+        monkeypatch.setattr(PPOTrainerSync, "_validate", validate)
+        trainer = CareTrainer.__new__(CareTrainer)
+        trainer.failed_prompts = FailedPrompts(64)
+        return trainer
+
+    def test_counts_what_it_leaves_out(self, monkeypatch):
+        def validate(self):
+            fail("one")
+            return {"val-core/x": 0.5}
+
+        found = self.trainer(monkeypatch, validate)._validate()
+        assert found == {"val-core/x": 0.5, "val-aux/care/media_failures": 1.0}
+
+    @pytest.mark.parametrize(("lost", "expected"), [(True, RuntimeError), (False, ValueError)])
+    def test_with_nothing_left(self, monkeypatch, lost, expected):
+        def validate(self):
+            if lost:
+                fail("one")
+            raise ValueError("keys or partition were not found!")
+
+        with pytest.raises(expected, match=r"media cannot be used|keys or partition"):
+            self.trainer(monkeypatch, validate)._validate()

@@ -29,10 +29,11 @@ from data_prep.miniature import write_world
 from recipes.quickstart.stages import CHECKPOINT
 from tests.unit.clips import write_clip
 from tests.unit.converted import ids_of, rejected_of, rows_of
+from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.dataset import CareDataset
-from verl_care.data.headers import ClipHeader, clip_header, image_size, sampled_frames
+from verl_care.data.decoders import MediaError
+from verl_care.data.headers import ClipHeader, clip_header, image_size
 from verl_care.data.prompt_length import PromptLength, UnknownProcessor
-from verl_care.data.video import ImageBudget, MediaError, VideoBudget
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,29 @@ def test_by_hand(tmp_path: Path, miniature: Any) -> None:
     assert length(made_row(images=[tmp_path / "now.png"]), processor) == text + 8 + marks
 
 
+BOUNDS = [(1.0, 2.0), (2.0, None), (None, 0.5), (2.8, 99.0)]
+
+
+@pytest.mark.parametrize(("start", "end"), BOUNDS)
+def test_parts_of_a_clip_and_of_a_folder_of_frames(
+    tmp_path: Path, processor: Any, start: float | None, end: float | None
+) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in range(24):
+        Image.new("RGB", (120, 80)).save(tmp_path / "frames" / f"{number}.jpg")
+    clip = write_clip(tmp_path / "clip.mp4")
+    for entry in (video_entry(clip, start, end), video_entry(str(tmp_path / "frames"), start, end, raw_fps=8.0)):
+        row = made_row(videos=[clip]) | {"videos": [entry]}
+        assert length(row, processor) == real_length(row, processor)
+
+
+def test_a_part_without_a_frame(tmp_path: Path, miniature: Any) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    row = made_row(videos=[clip]) | {"videos": [video_entry(clip, 1.01, 1.02)]}
+    with pytest.raises(MediaError, match=r"clip\.mp4: no frame between 1\.01 s and 1\.02 s of 3\.00 s"):
+        length(row, miniature)
+
+
 def blank(clip: Path) -> None:
     """Every packet is there still, and its pictures are zeros."""
     content = bytearray(clip.read_bytes())
@@ -175,24 +199,6 @@ class TestHeaders:
             Image.new("RGB", (40, 30)).save(tmp_path / f"{number:05d}.jpg")
         (tmp_path / "notes.txt").touch()
         assert clip_header(str(tmp_path), VideoBudget(), raw_fps=3.0) == ClipHeader(5, 3.0, 30, 40)
-
-    @pytest.mark.parametrize(
-        ("start", "end", "frames"),
-        [
-            (None, None, [0, 5, 9, 14, 18, 23]),  # 3 s at 2 a second: 6 of 24
-            (1.0, 2.0, [8, 11, 13, 16]),  # frames 8 to 16, 9/8 s: 2 wanted, 4 at least
-            (2.0, None, [16, 18, 21, 23]),  # frames 16 to 23
-            (2.8, 99.0, [23, 23]),  # frame 23 alone, twice
-        ],
-    )
-    def test_a_part_of_a_clip(self, start: float | None, end: float | None, frames: list[int]) -> None:
-        part = {"video": "clip.mp4", "video_start": start, "video_end": end}
-        assert sampled_frames(ClipHeader(24, 8.0, 48, 64), VideoBudget(), part) == frames
-
-    def test_a_part_without_a_frame(self) -> None:
-        part = {"video": "clip.mp4", "video_start": 5.0, "video_end": 6.0}
-        with pytest.raises(MediaError, match=r"clip clip\.mp4: -16 frames at 8\.0 .*, from 5\.0 s to 6\.0"):
-            sampled_frames(ClipHeader(24, 8.0, 48, 64), VideoBudget(), part)
 
     def test_a_clip_without_a_size(self, tmp_path: Path) -> None:
         clip = Path(write_clip(tmp_path / "clip.mp4"))  # MPEG-4 says it in its pictures only

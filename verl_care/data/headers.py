@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from verl_care.data.video import FRAMES_PER_PATCH, MediaError, VideoBudget, frame_indices
-
-FRAME_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from verl_care.data.budget import RELEASED_FPS, VideoBudget
+from verl_care.data.decoders import MediaError
+from verl_care.data.sources import frames_in
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def image_size(path: str) -> tuple[int, int]:
 
 
 def clip_header(path: str, budget: VideoBudget, raw_fps: float | None = None) -> ClipHeader:
-    """Frames, frame rate and size of a clip; of a folder of frames, whose rate is `raw_fps`.
+    """Frames, frame rate and size of a clip; of a folder of frames, whose rate is `raw_fps`, else 2.
 
     Containers can be wrong about their number of frames, so packets are counted where it matters: in a clip that is too
     short to reach the budget's `max_frames` at twice what the container says. A longer one is not read through.
@@ -47,10 +46,10 @@ def clip_header(path: str, budget: VideoBudget, raw_fps: float | None = None) ->
         MediaError: if it cannot be opened or holds no picture.
     """
     if os.path.isdir(path):
-        names = sorted(name for name in os.listdir(path) if name.lower().endswith(FRAME_FILES))
-        if not names:
+        pictures = frames_in(Path(path))
+        if not pictures:
             raise MediaError(f"clip {path}: has no frame")
-        return ClipHeader(len(names), raw_fps or budget.fps, *image_size(os.path.join(path, names[0])))
+        return ClipHeader(len(pictures), raw_fps or RELEASED_FPS, *image_size(pictures[0].path))
     import av
     from av.error import FFmpegError
 
@@ -63,7 +62,7 @@ def clip_header(path: str, budget: VideoBudget, raw_fps: float | None = None) ->
             if fps <= 0:
                 raise MediaError(f"clip {path}: has no frame rate")
             if frames / fps * budget.fps < 2 * budget.max_frames:
-                frames = sum(packet.size > 0 for packet in container.demux(video=0))
+                frames = sum(p.size > 0 and not p.is_discard for p in container.demux(stream))
             height, width = stream.codec_context.height, stream.codec_context.width
             if not (height and width):
                 raise MediaError(f"clip {path}: says no height and width")
@@ -72,26 +71,3 @@ def clip_header(path: str, budget: VideoBudget, raw_fps: float | None = None) ->
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"clip {path}: {error}") from error
-
-
-def sampled_frames(header: ClipHeader, budget: VideoBudget, part: dict[str, Any]) -> list[int]:
-    """Numbers of the frames that the model sees, of the part's `video_start` to `video_end` in seconds.
-
-    Raises:
-        MediaError: if there is no frame in between.
-    """
-    start, end = part.get("video_start") or 0.0, part.get("video_end")
-    first = math.ceil(start * header.fps)
-    last = header.frames - 1
-    if end is not None:
-        last = min(last, math.floor(end * header.fps))
-    try:
-        return [first + number for number in frame_indices(last - first + 1, header.fps, budget)]
-    except ValueError as error:
-        raise MediaError(
-            f"clip {part['video']}: {error}, from {start} s to {'its end' if end is None else end}"
-        ) from error
-
-
-def patches_in_time(frames: int) -> int:
-    return frames // FRAMES_PER_PATCH

@@ -18,8 +18,10 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.video_utils import VideoMetadata
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-from verl_care.data.headers import clip_header, image_size, patches_in_time, sampled_frames
-from verl_care.data.video import ImageBudget, MediaError, VideoBudget, fitted_size, media_items
+from verl_care.data.budget import FRAMES_PER_PATCH, ImageBudget, Stretch, VideoBudget, fitted_size, frame_indices
+from verl_care.data.decoders import MediaError
+from verl_care.data.headers import clip_header, image_size
+from verl_care.data.media import media_items
 
 HEADERS_KEPT = 65_536  # many questions are about one clip
 
@@ -72,9 +74,13 @@ class PromptLength:
 
     def _clip_grid(self, part: dict[str, Any]) -> tuple[list[int], VideoMetadata]:
         header = self._clip_header(part["video"], self._video, part.get("raw_fps"))
-        indices = sampled_frames(header, self._video, part)
+        stretch = Stretch(part.get("video_start"), part.get("video_end"))
+        try:
+            indices = frame_indices(header.frames, header.fps, self._video, stretch)
+        except ValueError as error:
+            raise MediaError(f"clip {part['video']}: {error}") from error
         height, width = self._fitted(part["video"], header.height, header.width, self._video.max_pixels)
-        times = patches_in_time(len(indices))
+        times = len(indices) // FRAMES_PER_PATCH
         patches = self._video_patches(len(indices), height, width)
         metadata = VideoMetadata(total_num_frames=header.frames, fps=header.fps, frames_indices=indices)
         return [times, patches // times, 1], metadata
@@ -132,4 +138,4 @@ def _qwen3_patches(video_processor: Any, frames: int, height: int, width: int) -
         min_pixels=video_processor.size["shortest_edge"],
         max_pixels=video_processor.size["longest_edge"],
     )
-    return patches_in_time(frames) * height * width // video_processor.patch_size**2
+    return frames // FRAMES_PER_PATCH * height * width // video_processor.patch_size**2

@@ -26,7 +26,7 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
-from verl_care import checkpoints, settings
+from verl_care import checkpoints, on_policy, settings
 from verl_care.consistency import answer_likelihood, consistency_bonus
 from verl_care.metrics import care_metrics
 from verl_care.rewards.manager import NO_SPAN
@@ -49,8 +49,21 @@ class CareTrainer(PPOTrainerSync):
         super().__init__(config)
         # verl asks for a reference only where there is a KL term.
         self.use_reference_policy = self.care.needs_reference(config)
+        self.on_policy = self._settle_old_log_probs()
 
     # ------------------------------------------------------------------ set-up
+
+    def _settle_old_log_probs(self) -> bool:
+        """True if the pass for old log-probabilities can be left out; the log says so, or what needs it."""
+        reasons = list(on_policy.needs_old_log_probs(self.config))
+        if reasons:
+            logger.warning("old log-probabilities are computed before each update: %s", ", ".join(reasons))
+            return False
+        logger.warning("strictly on-policy: no pass for old log-probabilities, the update's own are used")
+        with open_dict(self.config):
+            # All its corrections are off; verl would still compute their metrics from old log-probabilities.
+            self.config.algorithm.rollout_correction = None
+        return True
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()
@@ -78,6 +91,12 @@ class CareTrainer(PPOTrainerSync):
         super().fit(agent_loop_manager)
 
     # ------------------------------------------------------------------ a step
+
+    def _compute_old_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
+        # An agent loop may return several rows a response, and then a batch is more than one update.
+        if self.on_policy and len(batch) == on_policy.rows_per_update(self.config):
+            return batch
+        return super()._compute_old_log_prob(batch, metrics)
 
     def _compute_ref_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         rollout = self.config.actor_rollout_ref.rollout
@@ -139,6 +158,7 @@ class CareTrainer(PPOTrainerSync):
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
         batch = super()._update_actor(batch, metrics)
+        on_policy.restore_metrics(metrics)
         if self.use_reference_policy and self.care.reference == "ema":
             with marked_timer("care_ema", self.timing_raw):
                 metrics.update(self._update_reference())
@@ -146,7 +166,7 @@ class CareTrainer(PPOTrainerSync):
 
     def _update_reference(self) -> dict[str, float]:
         """EMA updates due by now; every `ref_ema_update_every` optimizer steps."""
-        per_step = self._optimizer_steps_per_step()
+        per_step = on_policy.updates_per_batch(self.config)
         before = (self.global_steps - 1) * per_step // self.care.ref_ema_update_every
         after = self.global_steps * per_step // self.care.ref_ema_update_every
         metrics = {"care/reference_updates": float(after)}
@@ -155,10 +175,6 @@ class CareTrainer(PPOTrainerSync):
             distances = self.actor_rollout_wg.update_reference(self.care.ref_ema_decay ** (after - before))
             metrics["care/reference_distance"] = distances[0]
         return metrics
-
-    def _optimizer_steps_per_step(self) -> int:
-        actor = self.config.actor_rollout_ref.actor
-        return actor.ppo_epochs * -(-self.config.data.train_batch_size // actor.ppo_mini_batch_size)
 
     def _compute_metrics(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)

@@ -23,6 +23,7 @@ HOOKS = {
     "_build_replay_buffer": ["self"],
     "_init_resource_pool_mgr": ["self"],
     "fit": ["self", "agent_loop_manager"],
+    "_compute_old_log_prob": ["self", "batch", "metrics"],
     "_compute_ref_log_prob": ["self", "batch", "metrics"],
     "_compute_advantage": ["self", "batch", "metrics"],
     "_update_actor": ["self", "batch", "metrics"],

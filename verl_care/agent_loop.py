@@ -7,6 +7,8 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
+from verl_care.data.features import remember_features
+
 
 @register("care")
 class CareAgentLoop(SingleTurnAgentLoop):
@@ -18,6 +20,10 @@ class CareAgentLoop(SingleTurnAgentLoop):
     """
 
     _video_metadata: list[dict[str, Any]] | None = None
+
+    def __init__(self, *args: Any, processor: Any, **kwargs: Any):
+        # The worker's own processor: what it remembers serves every response, and the worker's calls after this one.
+        super().__init__(*args, processor=remember_features(processor), **kwargs)
 
     async def process_multi_modal_info(self, messages: list[dict]) -> dict:
         multi_modal_data = await super().process_multi_modal_info(messages)

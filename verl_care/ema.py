@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-
-_CPU_BLOCK = 1 << 19  # elements; three such blocks of float32 are 6 MB
-_GPU_BLOCK = 1 << 26  # there a launch costs more than the cache saves
+_CPU_BLOCK = 1 << 19  # elements, 2 MB of float32
+_GPU_BLOCK = 1 << 24  # there a launch costs more than the cache saves
 
 
 @torch.no_grad()
@@ -55,7 +54,8 @@ def ema_update_(reference: Sequence[Tensor], policy: Sequence[Tensor], decay: fl
     if alike:
         refs, pols = (list(side) for side in zip(*alike, strict=True))
         torch._foreach_lerp_(refs, pols, 1 - decay)
-    for ref, pol in _blocks([(ref, pol) for ref, pol in pairs if (pol.dtype, pol.device) != (ref.dtype, ref.device)]):
+    others = [(ref, pol) for ref, pol in pairs if (pol.dtype, pol.device) != (ref.dtype, ref.device)]
+    for ref, pol, _ in _blocks(others):
         ref.lerp_(pol, 1 - decay)
 
 
@@ -64,33 +64,37 @@ def distance_sums(reference: Sequence[Tensor], policy: Sequence[Tensor]) -> Tens
     """The two sums behind the relative distance |reference - policy| / |policy|, over the shards of this rank.
 
     Returns:
-        float64, (2,): sum of (reference - policy)^2, sum of policy^2. Add those of all ranks (one all-reduce), then
+        float64, (2,): sum of (reference - policy)^2, sum of policy^2; each block's in float32, to about 1e-5. Add those of all ranks (one all-reduce), then
         take the root of their ratio.
 
     Raises:
         ValueError: tensors that do not pair up.
     """
     pairs = _paired_shards(reference, policy)
-    squares = [[], []]
-    for ref, pol in _blocks(pairs):
-        difference = torch.sub(ref, pol)
-        for square, part in zip(squares, (difference, pol), strict=True):
-            square.append(torch.linalg.vector_norm(part).double().square())
-    device = pairs[0][0].device if pairs else None
-    return torch.stack(
-        [torch.stack(square).sum() if square else torch.zeros((), dtype=torch.float64) for square in squares]
-    ).to(device)
+    sums = torch.zeros(2, dtype=torch.float64, device=pairs[0][0].device if pairs else None)
+    for ref, pol, scratch in _blocks(pairs):
+        size = torch.linalg.vector_norm(pol)
+        distance = torch.linalg.vector_norm(torch.sub(ref, pol, out=scratch))
+        sums += torch.stack([distance, size]).double().square()
+    return sums
 
 
-def _blocks(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pairs in pieces that stay in the processor's cache, the policy's converted to the type of the reference's."""
+def _blocks(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The pairs in pieces small enough for a cache: reference, policy in the reference's type, memory for a result.
+
+    Both are valid until the next piece; the result may be written over the policy's piece where that was converted.
+    """
+    memory: Tensor | None = None
     for ref, pol in pairs:
         size = _CPU_BLOCK if ref.device.type == "cpu" else _GPU_BLOCK
-        if ref.is_contiguous() and pol.is_contiguous():
-            for piece, other in zip(ref.view(-1).split(size), pol.view(-1).split(size), strict=True):
-                yield piece, other.to(piece)
-        else:
-            yield ref, pol.to(ref)
+        flat = ref.is_contiguous() and pol.is_contiguous()
+        pieces = zip(ref.view(-1).split(size), pol.view(-1).split(size), strict=True) if flat else [(ref, pol)]
+        for piece, other in pieces:
+            if memory is None or memory.numel() < piece.numel() or memory.device != piece.device:
+                memory = torch.empty(max(size, piece.numel()), dtype=ref.dtype, device=ref.device)
+            scratch = memory[: piece.numel()].view(piece.shape)
+            alike = (other.dtype, other.device) == (piece.dtype, piece.device)
+            yield piece, other if alike else scratch.copy_(other), scratch
 
 
 def _paired_shards(reference: Sequence[Tensor], policy: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

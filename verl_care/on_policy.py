@@ -41,7 +41,8 @@ def needs_old_log_probs(config: DictConfig) -> Iterator[str]:
     if actor.ppo_epochs > 1:
         yield f"actor_rollout_ref.actor.ppo_epochs={actor.ppo_epochs}"
     if actor.ppo_mini_batch_size < config.data.train_batch_size:
-        yield f"actor_rollout_ref.actor.ppo_mini_batch_size={actor.ppo_mini_batch_size} of {config.data.train_batch_size}"
+        mini, whole = actor.ppo_mini_batch_size, config.data.train_batch_size
+        yield f"actor_rollout_ref.actor.ppo_mini_batch_size={mini} of {whole}"
     if algorithm.use_kl_in_reward:
         yield "algorithm.use_kl_in_reward=true"
     correction = algorithm.get("rollout_correction") or {}

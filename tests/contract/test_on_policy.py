@@ -30,7 +30,9 @@ def test_the_gradients_are_the_same(updates):
     gradients, expected = (updates[name]["gradients"] for name in ("without", "with"))
     assert gradients.keys() == expected.keys()
     for name, gradient in expected.items():
-        assert torch.allclose(gradients[name], gradient, rtol=1e-5, atol=1e-8 + 1e-6 * gradient.abs().max().item()), name
+        assert torch.allclose(gradients[name], gradient, rtol=1e-5, atol=1e-8 + 1e-6 * gradient.abs().max().item()), (
+            name
+        )
     assert sum(gradient.abs().sum() for gradient in expected.values()) > 0
 
 

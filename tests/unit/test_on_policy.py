@@ -71,7 +71,9 @@ def test_these_do_not(config, key, value):
     assert is_strictly_on_policy(config)
 
 
-@pytest.mark.parametrize(("batch", "mini", "epochs", "updates"), [(8, 8, 1, 1), (8, 4, 3, 6), (9, 4, 1, 3), (4, 8, 1, 1)])
+@pytest.mark.parametrize(
+    ("batch", "mini", "epochs", "updates"), [(8, 8, 1, 1), (8, 4, 3, 6), (9, 4, 1, 3), (4, 8, 1, 1)]
+)
 def test_updates_per_batch(config, batch, mini, epochs, updates):
     put(config, "data.train_batch_size", batch)
     put(config, "actor_rollout_ref.actor.ppo_mini_batch_size", mini)
@@ -129,7 +131,9 @@ def test_the_current_log_probabilities_are_the_old_ones():
     assert seen["dp_group"] == "ranks"
     assert "old_log_probs" not in data  # the batch itself is left alone
     assert metrics["loss"] == 1.0
-    assert metrics["rollout_gap/tokens"].aggregate() == 6  # three tokens on each of two ranks, of which verl takes the mean
+    assert (
+        metrics["rollout_gap/tokens"].aggregate() == 6
+    )  # three tokens on each of two ranks, of which verl takes the mean
 
 
 def test_old_log_probabilities_that_are_there_are_used():

@@ -7,6 +7,7 @@ responses of a group.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import wrapt
@@ -27,6 +28,12 @@ class Once(wrapt.ObjectProxy):
     def __init__(self, processor: Any):
         super().__init__(processor)
         self._self_results = OncePerGroup(_CAPACITY)
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)  # a copy, here or in another process, remembers nothing
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         media = kwargs.get("images") if "images" in kwargs else kwargs.get("videos")

@@ -64,8 +64,8 @@ def distance_sums(reference: Sequence[Tensor], policy: Sequence[Tensor]) -> Tens
     """The two sums behind the relative distance |reference - policy| / |policy|, over the shards of this rank.
 
     Returns:
-        float64, (2,): sum of (reference - policy)^2, sum of policy^2; each block's in float32, to about 1e-5. Add those of all ranks (one all-reduce), then
-        take the root of their ratio.
+        float64, (2,): sum of (reference - policy)^2, sum of policy^2; each block's in float32, good to about 1e-5. Add
+        those of all ranks (one all-reduce), then take the root of their ratio.
 
     Raises:
         ValueError: tensors that do not pair up.

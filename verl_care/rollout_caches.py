@@ -26,28 +26,19 @@ def prefix_cache_metrics(cached_N: Sequence[int | None], prompt_length_N: Sequen
     return {"care/prefix_cache_hit_rate": sum(cached for cached, _ in known) / tokens} if tokens else {}
 
 
-class ClipCacheMeter:
-    """The hit rate of vLLM's clip caches since it was last asked, from their counters."""
-
-    def __init__(self) -> None:
-        self._before: list[tuple[int, int]] = []
-
-    def metrics(self, counts: Sequence[tuple[int, int] | None]) -> dict[str, float]:
-        """`care/clip_cache_hit_rate` from each server's `clip_cache_counts`; nothing if no clip was asked for."""
-        now = [count or (0, 0) for count in counts]
-        before = self._before if len(self._before) == len(now) else [(0, 0)] * len(now)
-        self._before = now
-        hits, asked = (sum(new[i] - old[i] for new, old in zip(now, before, strict=True)) for i in (0, 1))
-        return {"care/clip_cache_hit_rate": hits / asked} if asked > 0 else {}
+def clip_cache_metrics(counts: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """`care/clip_cache_hit_rate` from each server's `clip_cache_counts`; nothing if no clip was asked for."""
+    hits, asked = (sum(count[i] for count in counts) for i in (0, 1))
+    return {"care/clip_cache_hit_rate": hits / asked} if asked else {}
 
 
-def clip_cache_counts(server: Any) -> tuple[int, int] | None:
-    """(hits, queries) of a vLLM server's clip cache since it started; None without such a cache.
+def clip_cache_counts(server: Any) -> tuple[int, int]:
+    """(hits, queries) of a vLLM server's clip cache since the last weight sync, which sets them to zero.
 
     Runs inside verl's server actor (`vLLMHttpServer.engine` is vLLM's AsyncLLM).
     """
     cache = server.engine.renderer.mm_processor_cache
-    if cache is None:
-        return None
+    if cache is None:  # a model without vision, or a cache of size 0
+        return 0, 0
     counts = cache.make_stats()
     return counts.hits, counts.total

@@ -30,7 +30,7 @@ from verl_care import checkpoints, on_policy, settings
 from verl_care.consistency import answer_likelihood, consistency_bonus
 from verl_care.metrics import care_metrics
 from verl_care.rewards.manager import NO_SPAN
-from verl_care.rollout_caches import ClipCacheMeter, clip_cache_counts, prefix_cache_metrics
+from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.spans import span_mask
 from verl_care.workers import CareWorker
 
@@ -51,7 +51,6 @@ class CareTrainer(PPOTrainerSync):
         # verl asks for a reference only where there is a KL term.
         self.use_reference_policy = self.care.needs_reference(config)
         self.on_policy = self._settle_old_log_probs()
-        self._clip_cache = ClipCacheMeter()
 
     # ------------------------------------------------------------------ set-up
 
@@ -112,6 +111,9 @@ class CareTrainer(PPOTrainerSync):
             rollout.temperature = sampling_temperature
 
     def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
+        servers = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
+        counts = ray.get([server.__ray_call__.remote(clip_cache_counts) for server in servers])
+        metrics.update(clip_cache_metrics(counts))
         with marked_timer("care_bonus", self.timing_raw):
             self._add_bonus(batch, metrics)
         return super()._compute_advantage(batch, metrics)
@@ -183,9 +185,6 @@ class CareTrainer(PPOTrainerSync):
 
     def _compute_metrics(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
-        servers = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
-        counts = ray.get([server.__ray_call__.remote(clip_cache_counts) for server in servers])
-        metrics.update(self._clip_cache.metrics(counts))
         shown = {"reward": "critic/score/mean", "accuracy": "care/accuracy", "bonus": "care/bonus_rate"}
         for bar in list(getattr(tqdm, "_instances", ())):
             if (bar.desc or "").startswith("Training Progress"):  # verl's, a local of its `fit`

@@ -60,7 +60,7 @@ class OnPolicyLoss:
     old ones: how far they are from the rollout's. A batch that has `old_log_probs` goes to verl's loss as it is.
     """
 
-    def __init__(self, loss: Callable[..., tuple[Any, dict]], entropy_coeff: float):
+    def __init__(self, loss: Callable[..., Any], entropy_coeff: float):
         self._loss, self._entropy_is_a_term = loss, entropy_coeff != 0
 
     def __call__(self, model_output: dict, data: TensorDict, dp_group: Any = None) -> tuple[Any, dict]:
@@ -87,8 +87,8 @@ def _gap_to_rollout(data: TensorDict) -> dict[str, Any]:
     padded = data.select("old_log_probs", "rollout_log_probs", "response_mask").to_padded_tensor()
     sums = gap_sums(padded["old_log_probs"], padded["rollout_log_probs"], padded["response_mask"].bool())
     # verl takes the mean of what ranks have summed
-    total = {f"{_GAP}{name}": sums[name] * data["dp_size"] for name in SUMS}
-    largest = {f"{_GAP}{LARGEST}": sums[LARGEST]}
+    total: dict[str, Any] = {f"{_GAP}{name}": sums[name] * data["dp_size"] for name in SUMS}
+    largest: dict[str, Any] = {f"{_GAP}{LARGEST}": sums[LARGEST]}
     return Metric.from_dict(total, AggregationType.SUM) | Metric.from_dict(largest, AggregationType.MAX)
 
 

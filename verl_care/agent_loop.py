@@ -10,6 +10,7 @@ from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentL
 
 from verl_care.data import failures
 from verl_care.data.decoders import MediaError
+from verl_care.data.features import remember_features
 
 
 @register("care")
@@ -22,6 +23,10 @@ class CareAgentLoop(SingleTurnAgentLoop):
     """
 
     _video_metadata: list[dict[str, Any]] | None = None
+
+    def __init__(self, *args: Any, processor: Any, **kwargs: Any):
+        # The worker's own processor: what it remembers serves every response, and the worker's calls after this one.
+        super().__init__(*args, processor=remember_features(processor), **kwargs)
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
         try:

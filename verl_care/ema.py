@@ -6,10 +6,13 @@ release, called there every 10 optimizer steps with decay 0.995.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+
+_CPU_BLOCK = 1 << 19  # elements, 2 MB of float32
+_GPU_BLOCK = 1 << 24  # there a launch costs more than the cache saves
 
 
 @torch.no_grad()
@@ -27,7 +30,9 @@ def ema_update_(reference: Sequence[Tensor], policy: Sequence[Tensor], decay: fl
         TypeError: a reference tensor that is not float32.
         ValueError: tensors that do not pair up, decay outside [0, 1].
 
-    Memory: nothing where the policy is float32 on the same device, else one shard of one parameter at a time.
+    Memory: nothing where the policy is float32 on the same device, else one block of a shard (2 MB on a CPU).
+    Speed: that of memory; per element it reads twice and writes once, where a copy reads once and writes once
+    (`benchmarks/ema_speed.py`).
 
     Deviations from the release:
 
@@ -45,8 +50,13 @@ def ema_update_(reference: Sequence[Tensor], policy: Sequence[Tensor], decay: fl
             )
     if decay == 1:
         return  # 0 * (policy - reference) would still turn an infinite weight of the policy into NaN
-    for ref, pol in pairs:
-        ref.lerp_(pol.to(ref), 1 - decay)
+    alike = [(ref, pol) for ref, pol in pairs if (pol.dtype, pol.device) == (ref.dtype, ref.device)]
+    if alike:
+        refs, pols = (list(side) for side in zip(*alike, strict=True))
+        torch._foreach_lerp_(refs, pols, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    others = [(ref, pol) for ref, pol in pairs if (pol.dtype, pol.device) != (ref.dtype, ref.device)]
+    for ref, pol, _ in _blocks(others):
+        ref.lerp_(pol, 1 - decay)
 
 
 @torch.no_grad()
@@ -54,20 +64,37 @@ def distance_sums(reference: Sequence[Tensor], policy: Sequence[Tensor]) -> Tens
     """The two sums behind the relative distance |reference - policy| / |policy|, over the shards of this rank.
 
     Returns:
-        float64, (2,): sum of (reference - policy)^2, sum of policy^2. Add those of all ranks (one all-reduce), then
-        take the root of their ratio.
+        float64, (2,): sum of (reference - policy)^2, sum of policy^2; each block's in float32, good to about 1e-5. Add
+        those of all ranks (one all-reduce), then take the root of their ratio.
 
     Raises:
         ValueError: tensors that do not pair up.
     """
     pairs = _paired_shards(reference, policy)
-    device = pairs[0][0].device if pairs else None
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
-    for ref, pol in pairs:
-        pol = pol.to(ref)
-        sums[0] += torch.linalg.vector_norm(ref - pol, dtype=torch.float64).square()
-        sums[1] += torch.linalg.vector_norm(pol, dtype=torch.float64).square()
+    sums = torch.zeros(2, dtype=torch.float64, device=pairs[0][0].device if pairs else None)
+    for ref, pol, scratch in _blocks(pairs):
+        size = torch.linalg.vector_norm(pol)
+        distance = torch.linalg.vector_norm(torch.sub(ref, pol, out=scratch))
+        sums += torch.stack([distance, size]).double().square()
     return sums
+
+
+def _blocks(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The pairs in pieces small enough for a cache: reference, policy in the reference's type, memory for a result.
+
+    Both are valid until the next piece; the result may be written over the policy's piece where that was converted.
+    """
+    memory: Tensor | None = None
+    for ref, pol in pairs:
+        size = _CPU_BLOCK if ref.device.type == "cpu" else _GPU_BLOCK
+        flat = ref.is_contiguous() and pol.is_contiguous()
+        pieces = zip(ref.view(-1).split(size), pol.view(-1).split(size), strict=True) if flat else [(ref, pol)]
+        for piece, other in pieces:
+            if memory is None or memory.numel() < piece.numel() or memory.device != piece.device:
+                memory = torch.empty(max(size, piece.numel()), dtype=ref.dtype, device=ref.device)
+            scratch = memory[: piece.numel()].view(piece.shape)
+            alike = (other.dtype, other.device) == (piece.dtype, piece.device)
+            yield piece, other if alike else scratch.copy_(other), scratch
 
 
 def _paired_shards(reference: Sequence[Tensor], policy: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -26,11 +26,12 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
-from verl_care import checkpoints, settings
+from verl_care import checkpoints, on_policy, settings
 from verl_care.consistency import answer_likelihood, consistency_bonus
 from verl_care.data.failures import FailedPrompts
 from verl_care.metrics import care_metrics
 from verl_care.rewards.manager import NO_SPAN
+from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.spans import span_mask
 from verl_care.workers import CareWorker
 
@@ -52,8 +53,21 @@ class CareTrainer(PPOTrainerSync):
         # verl asks for a reference only where there is a KL term.
         self.use_reference_policy = self.care.needs_reference(config)
         self.failed_prompts = FailedPrompts(self.care.max_failed_prompts)
+        self.on_policy = self._settle_old_log_probs()
 
     # ------------------------------------------------------------------ set-up
+
+    def _settle_old_log_probs(self) -> bool:
+        """True if the pass for old log-probabilities can be left out; the log says so, or what needs it."""
+        reasons = list(on_policy.needs_old_log_probs(self.config))
+        if reasons:
+            logger.warning("old log-probabilities are computed before each update: %s", ", ".join(reasons))
+            return False
+        logger.warning("strictly on-policy: no pass for old log-probabilities, the update's own are used")
+        with open_dict(self.config):
+            # All its corrections are off; verl would still compute their metrics from old log-probabilities.
+            self.config.algorithm.rollout_correction = None
+        return True
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()
@@ -104,6 +118,12 @@ class CareTrainer(PPOTrainerSync):
             raise
         return metrics | {"val-aux/care/media_failures": self.failed_prompts.media_failures()}
 
+    def _compute_old_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
+        # An agent loop may return several rows a response, and then a batch is more than one update.
+        if self.on_policy and len(batch) == on_policy.rows_per_update(self.config):
+            return batch
+        return super()._compute_old_log_prob(batch, metrics)
+
     def _compute_ref_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         rollout = self.config.actor_rollout_ref.rollout
         sampling_temperature = rollout.temperature
@@ -116,6 +136,9 @@ class CareTrainer(PPOTrainerSync):
             rollout.temperature = sampling_temperature
 
     def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
+        servers = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
+        counts = ray.get([server.__ray_call__.remote(clip_cache_counts) for server in servers])
+        metrics.update(clip_cache_metrics(counts))
         with marked_timer("care_bonus", self.timing_raw):
             self._add_bonus(batch, metrics)
         return super()._compute_advantage(batch, metrics)
@@ -152,6 +175,9 @@ class CareTrainer(PPOTrainerSync):
             accuracy_threshold=self.care.accuracy_threshold,
         )
         metrics["care/media_failures"] = self.failed_prompts.media_failures()
+        prompt_length_N = [tag["prompt_len"] for tag in batch.tags if not tag.get("is_padding", False)]
+        cached_N = [extra.get("num_cached_tokens") for extra in _column(data, "extra_fields")]
+        metrics.update(prefix_cache_metrics(cached_N, prompt_length_N))
         metrics.update(
             care_metrics(accuracy_N, format_N, likelihood_N, answered_N, uid_N, result, self.care.accuracy_threshold)
         )
@@ -165,6 +191,7 @@ class CareTrainer(PPOTrainerSync):
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
         batch = super()._update_actor(batch, metrics)
+        on_policy.restore_metrics(metrics)
         if self.use_reference_policy and self.care.reference == "ema":
             with marked_timer("care_ema", self.timing_raw):
                 metrics.update(self._update_reference())
@@ -172,7 +199,7 @@ class CareTrainer(PPOTrainerSync):
 
     def _update_reference(self) -> dict[str, float]:
         """EMA updates due by now; every `ref_ema_update_every` optimizer steps."""
-        per_step = self._optimizer_steps_per_step()
+        per_step = on_policy.updates_per_batch(self.config)
         before = (self.global_steps - 1) * per_step // self.care.ref_ema_update_every
         after = self.global_steps * per_step // self.care.ref_ema_update_every
         metrics = {"care/reference_updates": float(after)}
@@ -181,10 +208,6 @@ class CareTrainer(PPOTrainerSync):
             distances = self.actor_rollout_wg.update_reference(self.care.ref_ema_decay ** (after - before))
             metrics["care/reference_distance"] = distances[0]
         return metrics
-
-    def _optimizer_steps_per_step(self) -> int:
-        actor = self.config.actor_rollout_ref.actor
-        return actor.ppo_epochs * -(-self.config.data.train_batch_size // actor.ppo_mini_batch_size)
 
     def _compute_metrics(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)

@@ -7,6 +7,7 @@ from functools import cached_property
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
+from verl_care.on_policy import OnPolicyLoss
 from verl_care.reference import EmaReference
 
 _on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr-defined]  # verl fills the enum as it runs
@@ -14,6 +15,12 @@ _on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr
 
 class CareWorker(ActorRolloutRefWorker):
     """One rank. Everything it adds is a call of the trainer's that all ranks answer together."""
+
+    @_on_all_ranks
+    def init_model(self) -> None:
+        super().init_model()
+        if self.actor is not None and not self.distillation_enabled:
+            self.actor.set_loss_fn(OnPolicyLoss(self.loss_fn, entropy_coeff=self.config.actor.entropy_coeff))
 
     @cached_property
     def _reference(self) -> EmaReference:

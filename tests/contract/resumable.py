@@ -136,10 +136,15 @@ def flat(tree: Any) -> dict[str, Any]:
     return {f"/{key}{path}": leaf for key, branch in items for path, leaf in flat(branch).items()}
 
 
-def main(folder: Path, plan: str, *overrides: str) -> None:
+def one_rank(rendezvous: Path) -> None:
+    """What Ray would tell a worker about its place among the others: there are none."""
     for key, value in (("WORLD_SIZE", "1"), ("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "0")):
         os.environ[key] = value
-    os.environ["DIST_INIT_METHOD"] = f"file://{folder}/{plan}.rendezvous"
+    os.environ["DIST_INIT_METHOD"] = f"file://{rendezvous}"
+
+
+def main(folder: Path, plan: str, *overrides: str) -> None:
+    one_rank(folder / f"{plan}.rendezvous")
     if not (folder / "model").exists():
         write_model(folder / "model")
     worker = start_worker(configuration(folder / "model", *overrides))

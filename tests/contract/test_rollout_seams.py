@@ -73,3 +73,46 @@ def test_what_the_processor_makes_of_metadata(metadata, seconds):
         **kwargs,
     )
     assert float(made["second_per_grid_ts"][0]) == pytest.approx(seconds), VERSIONS
+
+
+def test_every_run_of_the_processor_gets_the_worker_s_own(run_source):
+    """`remember_features` is done to the one processor that all three of verl's calls use."""
+    from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopWorker
+
+    run = inspect.getsource(AgentLoopWorker._run_agent_loop)
+    assert "processor=self.processor," in run, f"{VERSIONS}: the loop gets the worker's processor"
+    for part in ("self.processor = processor", "processor=self.processor,"):
+        assert part in inspect.getsource(AgentLoopBase.__init__), f"{VERSIONS}: and builds prompts with it"
+    features = inspect.getsource(AgentLoopWorker._compute_multi_modal_inputs)
+    assert "build_multimodal_processor_inputs(\n            self.processor," in features, VERSIONS
+    call = inspect.getsource(type(build_processor()).__call__)
+    for part in ("self.image_processor(images=images,", "self.video_processor(videos=videos,"):
+        assert part in call, f"{VERSIONS}: verl_care.data.features.Once knows its input by these names"
+
+
+def test_hydra_hands_the_loop_the_processor_and_no_copy():
+    import hydra
+
+    processor = build_processor()
+    made = hydra.utils.instantiate(config={"_target_": "types.SimpleNamespace"}, processor=processor)
+    assert made.processor is processor
+
+
+def test_the_server_says_what_its_caches_did():
+    """`care/prefix_cache_hit_rate` and `care/clip_cache_hit_rate`."""
+    pytest.importorskip("vllm", reason="vLLM is not installed here")
+    import ray.actor
+    from verl.workers.rollout.replica import RolloutReplica
+    from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
+    from vllm.multimodal.cache import BaseMultiModalProcessorCache
+    from vllm.renderers.base import BaseRenderer
+    from vllm.utils.cache import CacheInfo
+
+    answer = inspect.getsource(vLLMHttpServer.generate)
+    assert 'extra_fields["num_cached_tokens"]' in answer, f"{VERSIONS}: cached tokens come with each response"
+    assert "self.engine = engine_client" in inspect.getsource(vLLMHttpServer.run_server), VERSIONS
+    assert isinstance(BaseRenderer.mm_processor_cache, property), "vLLM: clip_cache_counts"
+    assert "delta" in inspect.signature(BaseMultiModalProcessorCache.make_stats).parameters, "vLLM: clip_cache_counts"
+    assert (CacheInfo(hits=1, total=2).hits, CacheInfo(hits=1, total=2).total) == (1, 2)
+    assert isinstance(RolloutReplica.server_handle, property), VERSIONS
+    assert "def __ray_call__(" in inspect.getsource(ray.actor), f"ray {ray.__version__}: clip_cache_counts"

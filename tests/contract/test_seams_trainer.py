@@ -26,6 +26,7 @@ HOOKS = {
     "prepare_step": ["self"],
     "_add_prompts_to_generate": ["self", "num_prompts"],
     "_validate": ["self"],
+    "_compute_old_log_prob": ["self", "batch", "metrics"],
     "_compute_ref_log_prob": ["self", "batch", "metrics"],
     "_compute_advantage": ["self", "batch", "metrics"],
     "_update_actor": ["self", "batch", "metrics"],

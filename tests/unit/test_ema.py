@@ -53,6 +53,40 @@ def test_float32_moves_where_bfloat16_would_not():
     assert torch.lerp(torch.ones(1, dtype=torch.bfloat16), policy, 0.005).item() == 1.0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [0, 7, 8, 9, 40])
+def test_a_shard_of_several_blocks(monkeypatch, dtype, size):
+    monkeypatch.setattr("verl_care.ema._CPU_BLOCK", 8)
+    generator = torch.Generator().manual_seed(size)
+    reference, policy = torch.randn(size, 3, generator=generator), torch.randn(size, 3, generator=generator).to(dtype)
+    expected = 0.9 * reference.double() + 0.1 * policy.double()
+    ema_update_([reference], [policy], decay=0.9)
+    assert torch.allclose(reference.double(), expected, atol=1e-6)
+    difference, norm = distance_sums([reference], [policy]).tolist()
+    assert difference == pytest.approx((expected - policy.double()).square().sum().item(), rel=1e-5)
+    assert norm == pytest.approx(policy.double().square().sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shards_that_do_not_lie_in_one_piece(dtype):
+    whole, policy = torch.zeros(3, 4), torch.ones(4, 3, dtype=dtype).T
+    ema_update_([whole[:, ::2]], [policy[:, ::2]], decay=0.5)
+    assert whole.tolist() == [[0.5, 0, 0.5, 0]] * 3
+    assert distance_sums([whole[:, ::2]], [policy[:, ::2]]).tolist() == pytest.approx([1.5, 6.0])  # 6 * 0.5^2, 6 * 1
+
+
+def test_no_whole_shard_is_copied(monkeypatch):
+    """With a policy of another type, nothing larger than a block is allocated."""
+    monkeypatch.setattr("verl_care.ema._CPU_BLOCK", 1000)
+    reference, policy = torch.zeros(100_000), torch.ones(100_000, dtype=torch.bfloat16)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        ema_update_([reference], [policy], decay=0.5)
+        distance_sums([reference], [policy])
+    allocations = [event.cpu_memory_usage for event in profile.events()]
+    # the sums of 100 blocks are 100 doubles
+    assert 0 < max(allocations) <= 4 * 1000
+
+
 def test_in_place_and_without_gradient():
     reference = torch.nn.Parameter(torch.zeros(2))
     memory = reference.data_ptr()

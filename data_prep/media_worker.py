@@ -12,7 +12,10 @@ import av
 import torch
 from PIL import Image
 
-from verl_care.data.video import ImageBudget, MediaError, VideoBudget, load_image, load_video
+from verl_care.data.budget import ImageBudget, VideoBudget
+from verl_care.data.decoders import MediaError, chosen
+from verl_care.data.media import load_clip, load_image
+from verl_care.data.sources import clip_of, image_of
 from verl_care.helper_process import serve
 
 PATCH = 14  # of Qwen2.5-VL; it decides on sizes only, not on what can be read
@@ -37,7 +40,7 @@ def _decoded(kind: str, path: str) -> tuple[int, float | None, int, int]:
         return 1, None, *_image(path)
     if os.path.isdir(path):
         return _frames(path)
-    _, metadata = load_video(path, VideoBudget(), PATCH)
+    _, metadata = load_clip(clip_of({"video": path}), chosen(), VideoBudget(), PATCH)
     with av.open(path) as container:
         stream = container.streams.video[0]
         frames = metadata["total_num_frames"]
@@ -60,7 +63,7 @@ def _frames(folder: str) -> tuple[int, None, int, int]:
 
 
 def _image(path: str) -> tuple[int, int]:
-    load_image(path, ImageBudget(), PATCH)
+    load_image(image_of({"image": path}), ImageBudget(), PATCH)
     with Image.open(path) as image:
         return image.size
 

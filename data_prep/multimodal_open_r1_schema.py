@@ -20,8 +20,8 @@ from typing import Any
 from PIL import Image
 
 from data_prep.common.fields import BadRow, shown, text_of, value_of
+from verl_care.data.budget import fitted_size
 from verl_care.data.prompts import LETTERS
-from verl_care.data.video import fitted_size
 from verl_care.rewards.grading import extract_answer, has_format
 from verl_care.rewards.math_answer import is_mathematics
 

@@ -23,8 +23,9 @@ from data_prep.common.command import run
 from data_prep.common.fields import BadRow
 from data_prep.common.output import Conversion
 from data_prep.common.reading import BadFile
+from verl_care.data.budget import ImageBudget, VideoBudget
+from verl_care.data.decoders import MediaError
 from verl_care.data.prompt_length import PromptLength, UnknownProcessor
-from verl_care.data.video import ImageBudget, MediaError, VideoBudget
 
 BATCH = 256  # rows; the progress bar moves on with each
 

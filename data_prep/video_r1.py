@@ -26,8 +26,8 @@ from data_prep.common.media import MediaRoot
 from data_prep.common.output import Conversion
 from data_prep.common.schema import RL_SCHEMA, SFT_SCHEMA, rl_row
 from data_prep.video_r1_schema import EVALUATION_FIELDS, FIELDS, Example, Kind, check_row
+from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.prompts import PromptStyle, prompt_text, with_lettered_options
-from verl_care.data.video import ImageBudget, VideoBudget
 
 TRAINING, COLD_START = "Video-R1-260k.json", "Video-R1-COT-165k.json"
 BENCHMARKS = ("mmvu", "mvbench", "videomme", "videommmu", "vsibench", "tempcompass")

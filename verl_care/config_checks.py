@@ -155,8 +155,6 @@ def _checkpoints(config: DictConfig) -> Iterator[str]:
             )
 
 
-
-
 def _paths(config: DictConfig) -> Iterator[str]:
     for key in ("train_files", "val_files"):
         value = config.data[key]

@@ -29,10 +29,11 @@ from data_prep.miniature import write_world
 from recipes.quickstart.stages import CHECKPOINT
 from tests.unit.clips import write_clip
 from tests.unit.converted import ids_of, rejected_of, rows_of
+from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.dataset import CareDataset
+from verl_care.data.decoders import MediaError
 from verl_care.data.headers import ClipHeader, clip_header, image_size, sampled_frames
 from verl_care.data.prompt_length import PromptLength, UnknownProcessor
-from verl_care.data.video import ImageBudget, MediaError, VideoBudget
 
 
 @pytest.fixture(scope="module")

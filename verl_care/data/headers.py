@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Any
 
-from verl_care.data.video import FRAMES_PER_PATCH, MediaError, VideoBudget, frame_indices
+from verl_care.data.budget import FRAMES_PER_PATCH, RELEASED_FPS, Stretch, VideoBudget, frame_indices
+from verl_care.data.decoders import MediaError
 
 FRAME_FILES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -50,7 +50,7 @@ def clip_header(path: str, budget: VideoBudget, raw_fps: float | None = None) ->
         names = sorted(name for name in os.listdir(path) if name.lower().endswith(FRAME_FILES))
         if not names:
             raise MediaError(f"clip {path}: has no frame")
-        return ClipHeader(len(names), raw_fps or budget.fps, *image_size(os.path.join(path, names[0])))
+        return ClipHeader(len(names), raw_fps or RELEASED_FPS, *image_size(os.path.join(path, names[0])))
     import av
     from av.error import FFmpegError
 
@@ -63,7 +63,7 @@ def clip_header(path: str, budget: VideoBudget, raw_fps: float | None = None) ->
             if fps <= 0:
                 raise MediaError(f"clip {path}: has no frame rate")
             if frames / fps * budget.fps < 2 * budget.max_frames:
-                frames = sum(packet.size > 0 for packet in container.demux(video=0))
+                frames = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(video=0))
             height, width = stream.codec_context.height, stream.codec_context.width
             if not (height and width):
                 raise MediaError(f"clip {path}: says no height and width")
@@ -80,17 +80,11 @@ def sampled_frames(header: ClipHeader, budget: VideoBudget, part: dict[str, Any]
     Raises:
         MediaError: if there is no frame in between.
     """
-    start, end = part.get("video_start") or 0.0, part.get("video_end")
-    first = math.ceil(start * header.fps)
-    last = header.frames - 1
-    if end is not None:
-        last = min(last, math.floor(end * header.fps))
+    stretch = Stretch(part.get("video_start"), part.get("video_end"))
     try:
-        return [first + number for number in frame_indices(last - first + 1, header.fps, budget)]
+        return frame_indices(header.frames, header.fps, budget, stretch)
     except ValueError as error:
-        raise MediaError(
-            f"clip {part['video']}: {error}, from {start} s to {'its end' if end is None else end}"
-        ) from error
+        raise MediaError(f"clip {part['video']}: {error}") from error
 
 
 def patches_in_time(frames: int) -> int:

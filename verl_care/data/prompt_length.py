@@ -18,8 +18,10 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.video_utils import VideoMetadata
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
+from verl_care.data.budget import ImageBudget, VideoBudget, fitted_size
+from verl_care.data.decoders import MediaError
 from verl_care.data.headers import clip_header, image_size, patches_in_time, sampled_frames
-from verl_care.data.video import ImageBudget, MediaError, VideoBudget, fitted_size, media_items
+from verl_care.data.media import media_items
 
 HEADERS_KEPT = 65_536  # many questions are about one clip
 

@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import sys
-import types
 
 import pytest
+import transfer_queue as tq
 
 from verl_care.data import failures
 from verl_care.data.decoders import MediaError
@@ -24,10 +23,9 @@ def queue(monkeypatch):
         for key in keys:
             del partitions[partition_id][key]
 
-    fake = types.SimpleNamespace(
-        async_kv_put=async_kv_put, kv_clear=kv_clear, kv_list=lambda name: {name: dict(partitions.get(name, {}))}
-    )
-    monkeypatch.setitem(sys.modules, "transfer_queue", fake)
+    monkeypatch.setattr(tq, "async_kv_put", async_kv_put)
+    monkeypatch.setattr(tq, "kv_clear", kv_clear)
+    monkeypatch.setattr(tq, "kv_list", lambda name: {name: dict(partitions.get(name, {}))})
     return partitions
 
 

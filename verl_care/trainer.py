@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from verl_care import checkpoints, settings
+from verl_care.ablations import choices, kl_loss
+from verl_care.ablations.kl_weights import kl_weights
+from verl_care.ablations.refgen import reference_accuracy
 from verl_care.consistency import answer_likelihood, consistency_bonus
 from verl_care.metrics import care_metrics
 from verl_care.rewards.manager import NO_SPAN
@@ -75,6 +79,8 @@ class CareTrainer(PPOTrainerSync):
             log_file.rename(root / f"metrics.until_step_{self.global_steps}.jsonl")
         os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(log_file))
         os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
+        if self.care.weighs_kl:
+            self.actor_rollout_wg.set_loss_fn(kl_loss.loss_for(self.config.actor_rollout_ref.actor))
         super().fit(agent_loop_manager)
 
     # ------------------------------------------------------------------ a step
@@ -85,6 +91,7 @@ class CareTrainer(PPOTrainerSync):
         if self.care.bonus != "none":
             # verl scores at the temperature of the rollout; a likelihood is one at temperature 1.
             rollout.temperature = self.care.scoring_temperature
+        batch.extra_info[choices.WANTED] = self.care.bonus == "refgen"
         try:
             return super()._compute_ref_log_prob(batch, metrics)
         finally:
@@ -99,41 +106,72 @@ class CareTrainer(PPOTrainerSync):
         """Add each response's consistency bonus to its `rm_scores`, and log the step's `care/` metrics."""
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
         fields = ["uid", "rm_scores", "extra_fields"] + ["ref_log_prob"] * self.use_reference_policy
+        if self.care.bonus == "refgen":
+            fields += ["responses", "reward_model", choices.CHOICE]
         data = tq.kv_batch_get(keys=keys, partition_id=str(batch.partition_id), select_fields=fields)
         graded = [extra["reward_extra_info"] for extra in _column(data, "extra_fields")]
 
         accuracy_N = torch.tensor([info["accuracy"] for info in graded])
         format_N = torch.tensor([info["format"] for info in graded])
         spans = [(info["answer_start"], info["answer_stop"]) for info in graded]
-        answered_N = torch.tensor([span[0] != NO_SPAN for span in spans])
+        spans = [None if span[0] == NO_SPAN else span for span in spans]
+        answered_N = torch.tensor([span is not None for span in spans])
         uid_N = _column(data, "uid")
 
         likelihood_N = torch.full_like(accuracy_N, torch.nan)
         if self.use_reference_policy:
             ref_log_prob_NT = pad_sequence(_column(data, "ref_log_prob"), batch_first=True)
-            answer_mask_NT = span_mask(
-                [None if span[0] == NO_SPAN else span for span in spans], length=ref_log_prob_NT.size(1)
-            )
+            answer_mask_NT = span_mask(spans, length=ref_log_prob_NT.size(1))
             likelihood_N = answer_likelihood(ref_log_prob_NT, answer_mask_NT, mean=self.care.likelihood_mean)  # type: ignore[arg-type]
 
         result = consistency_bonus(
             accuracy_N,
             likelihood_N,
             uid_N,
-            bonus=self.care.bonus,  # type: ignore[arg-type]
+            bonus="none" if self.care.bonus == "refgen" else self.care.bonus,  # type: ignore[arg-type]
             bonus_coefficient=self.care.bonus_coefficient,
             confidence_upper_bound=self.care.confidence_upper_bound,
             consistency_margin=self.care.consistency_margin,
             accuracy_threshold=self.care.accuracy_threshold,
         )
+        if self.care.bonus == "refgen":
+            reference_N = self._reference_accuracy(data, graded, spans)
+            metrics["care/refgen_accuracy"] = float(reference_N.mean())
+            result = result._replace(bonus_N=self.care.bonus_coefficient * reference_N)
         metrics.update(
             care_metrics(accuracy_N, format_N, likelihood_N, answered_N, uid_N, result, self.care.accuracy_threshold)
         )
         rewards = [scores.clone() for scores in _column(data, "rm_scores")]
         for scores, bonus in zip(rewards, result.bonus_N, strict=True):
             scores[-1] += bonus  # where verl puts a response's reward: on its last token
-        nested = torch.nested.as_nested_tensor(rewards, layout=torch.jagged)
-        fields = TensorDict({"rm_scores": nested}, batch_size=len(keys))
+        self._put(batch, keys, "rm_scores", rewards)
+        if self.care.weighs_kl:
+            lengths, selected = [len(scores) for scores in rewards], result.selected_N.tolist()
+            weights = kl_weights(lengths, spans, selected, on=self.care.kl_on, parts=self.care.kl_parts)  # type: ignore[arg-type]
+            padding = [key for key in batch.keys if key not in set(keys)]  # of one token each
+            self._put(batch, keys + padding, kl_loss.KL_WEIGHT, weights + [torch.zeros(1)] * len(padding))
+
+    def _reference_accuracy(self, data: TensorDict, graded: list[dict], spans: list) -> torch.Tensor:
+        """RefGen: accuracy of what the reference answers to each response's reasoning, (N,)."""
+        rows = zip(*(_column(data, name) for name in ("responses", choices.CHOICE, "reward_model")), strict=True)
+        return torch.tensor(
+            [
+                reference_accuracy(
+                    response.tolist(),
+                    choice[-len(response) - 1 : -1].tolist(),  # at each position: for the next
+                    span,
+                    ground_truth=reward_model["ground_truth"],
+                    problem_type=info["problem_type"],
+                    text_of=partial(self.tokenizer.decode, skip_special_tokens=True),
+                )
+                for (response, choice, reward_model), info, span in zip(rows, graded, spans, strict=True)
+            ]
+        )
+
+    def _put(self, batch: tq.KVBatchMeta, keys: list[str], field: str, values: list[torch.Tensor]) -> None:
+        """Write one tensor a response, of any lengths, to TransferQueue."""
+        nested = torch.nested.as_nested_tensor(values, layout=torch.jagged)
+        fields = TensorDict({field: nested}, batch_size=len(keys))
         tq.kv_batch_put(keys=keys, partition_id=str(batch.partition_id), fields=fields)
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:

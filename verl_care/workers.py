@@ -7,13 +7,23 @@ from functools import cached_property
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
+from verl_care.ablations.choices import ChoosingWorker
 from verl_care.reference import EmaReference
+from verl_care.vision_tower import freeze_vision_tower
 
 _on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr-defined]  # verl fills the enum as it runs
 
 
 class CareWorker(ActorRolloutRefWorker):
     """One rank. Everything it adds is a call of the trainer's that all ranks answer together."""
+
+    ref_worker_cls = ChoosingWorker
+
+    @_on_all_ranks
+    def init_model(self) -> None:
+        super().init_model()
+        if self.config.actor.freeze_vision_tower:
+            freeze_vision_tower(self.actor.engine.module)  # type: ignore[union-attr]
 
     @cached_property
     def _reference(self) -> EmaReference:

@@ -1,6 +1,6 @@
 """One update with a frozen tower, and the reference's choices, by `CareWorker` alone: `resumable.py` has the harness.
 
-    python -m tests.contract.ablating FOLDER
+python -m tests.contract.ablating FOLDER
 """
 
 from __future__ import annotations

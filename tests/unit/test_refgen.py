@@ -22,9 +22,7 @@ SPAN = (5, 6)
 
 
 def accuracy(choice, truth="A", response=RESPONSE, span=SPAN, problem_type="multiple choice"):
-    return reference_accuracy(
-        response, choice, span, ground_truth=truth, problem_type=problem_type, text_of=text_of
-    )
+    return reference_accuracy(response, choice, span, ground_truth=truth, problem_type=problem_type, text_of=text_of)
 
 
 def choosing(position, word, response=RESPONSE):

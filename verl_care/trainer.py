@@ -91,7 +91,7 @@ class CareTrainer(PPOTrainerSync):
         if self.care.bonus != "none":
             # verl scores at the temperature of the rollout; a likelihood is one at temperature 1.
             rollout.temperature = self.care.scoring_temperature
-        batch.extra_info[choices.WANTED] = self.care.bonus == "refgen"
+        batch.extra_info[choices.WANTED] = self.care.bonus == "refgen"  # type: ignore[index]
         try:
             return super()._compute_ref_log_prob(batch, metrics)
         finally:

@@ -101,6 +101,7 @@ def test_without_checkpoints_their_contents_do_not_matter(config):
         {"algorithm.adv_estimator": "grpo"},
         {"actor_rollout_ref.rollout.temperature": 0.7},  # sampling may; scoring may not
         {"data.video": None, "data.image": None},  # the released budgets
+        {"actor_rollout_ref.actor.freeze_vision_tower": True},  # verl does nothing; our worker does it
     ],
     ids=str,
 )

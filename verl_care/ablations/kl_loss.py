@@ -21,7 +21,7 @@ KL_WEIGHT = "kl_weight"  # the field of a response that holds its weights, (T,)
 
 def loss_for(actor: DictConfig) -> Callable[..., tuple[Tensor, dict[str, Any]]]:
     """The loss for a worker group's `set_loss_fn`. `actor` is the node `actor_rollout_ref.actor`."""
-    node = OmegaConf.create(OmegaConf.to_container(actor, resolve=True))
+    node = DictConfig(OmegaConf.to_container(actor, resolve=True))
     node.use_kl_loss = False  # verl's own, unweighted term
     return partial(weighted_kl_loss, config=omega_conf_to_dataclass(node))
 
@@ -42,7 +42,7 @@ def weighted_kl_loss(
     loss, metrics = ppo_loss(config, model_output, data, dp_group)
     log_prob_NT = no_padding_2_padding(model_output["log_probs"], data)
     fields = data.select("response_mask", "ref_log_prob", KL_WEIGHT).to_padded_tensor()
-    kl_NT = kl_penalty(logprob=log_prob_NT, ref_logprob=fields["ref_log_prob"], kl_penalty=config.kl_loss_type)
+    kl_NT = kl_penalty(log_prob_NT, fields["ref_log_prob"], config.kl_loss_type)  # type: ignore[arg-type]
     kl_loss = agg_loss(
         loss_mat=kl_NT * fields[KL_WEIGHT],
         loss_mask=fields["response_mask"].bool(),

@@ -280,3 +280,23 @@ def test_rows_of_every_shape():
     row = {"videos": [{"video": "a.mp4"}, {"video": ["f1.png", "f2.png"]}], "images": ["file://b.png"]}
     assert list(media_paths(row)) == ["a.mp4", "f1.png", "f2.png", "b.png"]
     assert list(media_paths({"videos": None, "images": [{"image": None}]})) == []
+
+
+def test_the_table_of_machines_says_what_the_preflight_says(composed, tmp_path_factory):
+    small = tmp_path_factory.mktemp("3b")
+    qwen(2048, 36, 16, 2, 11008, 151936, True).save_pretrained(small)
+    table = (ROOT / "recipes/README.md").read_text()
+    for hardware in ("4x80gb", "8x80gb", "2nodes_x8", "1x141gb"):
+        large, little = (
+            checks.Preflight(composed(f"care/hardware={hardware}", *override))
+            for override in ([], [f"actor_rollout_ref.model.path='{small}'"])
+        )
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| `{hardware}`")]
+        cells = [cell.split()[0].rstrip(",") for cell in row.split("|")[2:5]]
+        host = large.host_memory().text
+        assert cells == [_most(large), _most(little), host.split()[0]], hardware
+
+
+def _most(run):
+    """GiB of the larger stage."""
+    return max((run.update_memory().text.split()[0], run.generation_memory().text.split()[0]), key=int)

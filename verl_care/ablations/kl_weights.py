@@ -1,7 +1,8 @@
 """Which tokens the KL term sees, and how much of each: KL-EMA-HA and SepKL-EMA-HA. Pure.
 
-Source: the ablations of arXiv 2506.16141; the released code has only the names of their switches left, in comments
-(`acc_kl_only`, `better_acc_kl_only`, `balanced_acc_kl` in `trainer/grpo_trainer_ref_ema.py`).
+Source: the ablations of arXiv 2506.16141. Of their code the release has only switches left, in comments of
+`src/r1-v/src/open_r1/grpo.py`: `acc_kl_only` (accurate responses), `better_acc_kl_only` (above the mean) and
+`kl_strategy=acc_thinking_answer_separate`.
 Shapes: `_T` tokens of one response.
 """
 
@@ -49,7 +50,8 @@ def kl_weights(
 
     What the paper leaves open, and is decided here:
 
-    1. "High accuracy" is CARE's own S: accuracy above the threshold and at least the group's mean.
+    1. "High accuracy" is CARE's own S: accuracy above the threshold and at least the group's mean, which are the two
+       switches together.
     2. The mean over responses divides by all of them, as that of the policy term does, not by those in S.
     3. The two parts are added with weight 1 each, so that on equal tokens the separate KL is twice the joint one;
        halve `kl_loss_coef` to compare at equal strength.

@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from verl_care import checkpoints, settings
-from verl_care.ablations import choices, kl_loss
-from verl_care.ablations.kl_weights import kl_weights
-from verl_care.ablations.refgen import reference_accuracy
+from verl_care.ablations import choices, step
 from verl_care.consistency import answer_likelihood, consistency_bonus
 from verl_care.metrics import care_metrics
 from verl_care.rewards.manager import NO_SPAN
@@ -79,8 +76,6 @@ class CareTrainer(PPOTrainerSync):
             log_file.rename(root / f"metrics.until_step_{self.global_steps}.jsonl")
         os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(log_file))
         os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
-        if self.care.weighs_kl:
-            self.actor_rollout_wg.set_loss_fn(kl_loss.loss_for(self.config.actor_rollout_ref.actor))
         super().fit(agent_loop_manager)
 
     # ------------------------------------------------------------------ a step
@@ -106,8 +101,6 @@ class CareTrainer(PPOTrainerSync):
         """Add each response's consistency bonus to its `rm_scores`, and log the step's `care/` metrics."""
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
         fields = ["uid", "rm_scores", "extra_fields"] + ["ref_log_prob"] * self.use_reference_policy
-        if self.care.bonus == "refgen":
-            fields += ["responses", "reward_model", choices.CHOICE]
         data = tq.kv_batch_get(keys=keys, partition_id=str(batch.partition_id), select_fields=fields)
         graded = [extra["reward_extra_info"] for extra in _column(data, "extra_fields")]
 
@@ -135,7 +128,7 @@ class CareTrainer(PPOTrainerSync):
             accuracy_threshold=self.care.accuracy_threshold,
         )
         if self.care.bonus == "refgen":
-            reference_N = self._reference_accuracy(data, graded, spans)
+            reference_N = step.reference_accuracy_N(str(batch.partition_id), keys, spans, self.tokenizer)
             metrics["care/refgen_accuracy"] = float(reference_N.mean())
             result = result._replace(bonus_N=self.care.bonus_coefficient * reference_N)
         metrics.update(
@@ -144,35 +137,13 @@ class CareTrainer(PPOTrainerSync):
         rewards = [scores.clone() for scores in _column(data, "rm_scores")]
         for scores, bonus in zip(rewards, result.bonus_N, strict=True):
             scores[-1] += bonus  # where verl puts a response's reward: on its last token
-        self._put(batch, keys, "rm_scores", rewards)
-        if self.care.weighs_kl:
-            lengths, selected = [len(scores) for scores in rewards], result.selected_N.tolist()
-            weights = kl_weights(lengths, spans, selected, on=self.care.kl_on, parts=self.care.kl_parts)  # type: ignore[arg-type]
-            padding = [key for key in batch.keys if key not in set(keys)]  # of one token each
-            self._put(batch, keys + padding, kl_loss.KL_WEIGHT, weights + [torch.zeros(1)] * len(padding))
-
-    def _reference_accuracy(self, data: TensorDict, graded: list[dict], spans: list) -> torch.Tensor:
-        """RefGen: accuracy of what the reference answers to each response's reasoning, (N,)."""
-        rows = zip(*(_column(data, name) for name in ("responses", choices.CHOICE, "reward_model")), strict=True)
-        return torch.tensor(
-            [
-                reference_accuracy(
-                    response.tolist(),
-                    choice[-len(response) - 1 : -1].tolist(),  # at each position: for the next
-                    span,
-                    ground_truth=reward_model["ground_truth"],
-                    problem_type=info["problem_type"],
-                    text_of=partial(self.tokenizer.decode, skip_special_tokens=True),
-                )
-                for (response, choice, reward_model), info, span in zip(rows, graded, spans, strict=True)
-            ]
-        )
-
-    def _put(self, batch: tq.KVBatchMeta, keys: list[str], field: str, values: list[torch.Tensor]) -> None:
-        """Write one tensor a response, of any lengths, to TransferQueue."""
-        nested = torch.nested.as_nested_tensor(values, layout=torch.jagged)
-        fields = TensorDict({field: nested}, batch_size=len(keys))
+        nested = torch.nested.as_nested_tensor(rewards, layout=torch.jagged)
+        fields = TensorDict({"rm_scores": nested}, batch_size=len(keys))
         tq.kv_batch_put(keys=keys, partition_id=str(batch.partition_id), fields=fields)
+        if self.care.weighs_kl:
+            padding = [key for key in batch.keys if key not in set(keys)]
+            selected = result.selected_N.tolist()
+            step.put_kl_weights(str(batch.partition_id), keys, spans, selected, padding, self.care)
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.

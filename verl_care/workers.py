@@ -8,6 +8,7 @@ from verl.single_controller.base.decorator import Dispatch, register
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from verl_care.ablations.choices import ChoosingWorker
+from verl_care.ablations.kl_loss import loss_for
 from verl_care.reference import EmaReference
 from verl_care.vision_tower import freeze_vision_tower
 
@@ -22,8 +23,13 @@ class CareWorker(ActorRolloutRefWorker):
     @_on_all_ranks
     def init_model(self) -> None:
         super().init_model()
+        if self.actor is None:
+            return
         if self.config.actor.freeze_vision_tower:
-            freeze_vision_tower(self.actor.engine.module)  # type: ignore[union-attr]
+            freeze_vision_tower(self.actor.engine.module)  # type: ignore[attr-defined]
+        if self.config.actor.use_kl_loss:
+            self.loss_fn = loss_for(self.config.actor)
+            self.actor.set_loss_fn(self.loss_fn)
 
     @cached_property
     def _reference(self) -> EmaReference:

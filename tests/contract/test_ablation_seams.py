@@ -77,11 +77,19 @@ def test_a_weight_scales_its_tokens_gradient(actor):
     assert added == pytest.approx([0, 0, second, 0, 0, 0, fourth, 0], abs=1e-6)
 
 
-def test_the_loss_can_be_set_and_sees_every_field():
-    text = source(engine_workers.ActorRolloutRefWorker.set_loss_fn)
-    seam("self.actor.set_loss_fn(" in text, "set_loss_fn sets the actor's loss", "CareTrainer.fit")
+def test_the_loss_can_be_set():
+    text = source(engine_workers.ActorRolloutRefWorker.init_model)
+    order = ("self.loss_fn = partial(ppo_loss, config=actor_config)", "self.actor.set_loss_fn(self.loss_fn)")
+    seam(in_order(text, *order), "init_model sets the actor's loss, ppo_loss", "CareWorker.init_model")
     text = source(engine_workers.TrainingWorker.train_batch)
-    seam("loss_function=self.loss_fn" in text, "train_batch takes it", "CareTrainer.fit")
+    seam("loss_function=self.loss_fn" in text, "train_batch takes it", "CareWorker.init_model")
+
+
+def test_without_weights_it_is_verls_own_loss(actor):
+    data, log_probs = micro_batch(ONES)
+    ours = loss_for(actor)(model_output={"log_probs": log_probs}, data=data.exclude(KL_WEIGHT))
+    verls = ppo_loss(omega_conf_to_dataclass(actor), {"log_probs": log_probs}, data)
+    assert ours[0].item() == verls[0].item()
 
 
 # ---------------------------------------------------------------- the reference's choices

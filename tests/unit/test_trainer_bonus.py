@@ -7,6 +7,7 @@ import torch
 from tensordict import NonTensorStack, TensorDict
 
 from verl_care import trainer as module
+from verl_care.ablations import step
 from verl_care.ablations.choices import CHOICE
 from verl_care.ablations.kl_loss import KL_WEIGHT
 from verl_care.settings import CareConfig
@@ -28,6 +29,7 @@ class Queue:
                 "rm_scores": torch.tensor([0.0] * (len(ids) - 1) + [float(key == "a") + 1]),
                 "ref_log_prob": torch.full((len(ids),), -0.5),
                 "responses": torch.tensor(ids),
+                "response_mask": torch.ones(len(ids)),
                 "reward_model": {"ground_truth": TRUTH},
                 CHOICE: torch.tensor([PROMPT, *choices[key], PROMPT]),  # a prompt of two tokens, and one behind the end
                 "extra_fields": {
@@ -39,6 +41,7 @@ class Queue:
             }
             for key, ids in RESPONSES.items()
         }  # fmt: skip
+        self.rows["pad"] = {"response_mask": torch.zeros(1)}
 
     def kv_batch_get(self, keys, partition_id, select_fields):
         columns = {name: [self.rows[key][name] for key in keys] for name in select_fields}
@@ -61,7 +64,8 @@ class Queue:
 def add_bonus(monkeypatch):
     def add_bonus(choices=RESPONSES, padding=(), **care):
         queue, metrics = Queue(choices), {}
-        monkeypatch.setattr(module, "tq", queue)
+        for place in (module, step):
+            monkeypatch.setattr(place, "tq", queue)
         trainer = object.__new__(CareTrainer)
         trainer.care, trainer.use_reference_policy = CareConfig(**care), True
         trainer.tokenizer = SimpleNamespace(decode=lambda ids, **_: "".join(WORDS[i] for i in ids))
@@ -87,6 +91,13 @@ def test_refgen_pays_for_the_references_answer(add_bonus):
     # it agrees with both, so with the wrong answer too
     written, metrics = add_bonus(bonus="refgen", bonus_coefficient=0.25)
     assert written["rm_scores"] == {"a": [0, 0, 0, 2.25], "b": [0, 0, 0, 0, 1]}
+    assert metrics["care/refgen_accuracy"] == 0.5
+
+
+def test_refgen_asks_nothing_of_a_response_without_an_answer(add_bonus, monkeypatch):
+    monkeypatch.setitem(SPANS, "b", (-1, -1))
+    written, metrics = add_bonus({"a": RESPONSES["a"], "b": []}, bonus="refgen")  # nothing was scored there
+    assert written["rm_scores"]["b"] == [0, 0, 0, 0, 1]
     assert metrics["care/refgen_accuracy"] == 0.5
 
 

@@ -16,7 +16,8 @@ from verl_care.doctor.finding import FAIL, NOTE, OK, Finding
 from verl_care.settings import CareConfig, CareConfigError, check
 
 GIB = 2**30
-SAMPLE = 16  # rows of each file
+SAMPLE = 16  # rows of each file that are decoded
+MEASURED = 8192  # rows of each file whose headers are read: all that a run on SEED-Bench-R1 sees
 
 
 class Preflight:
@@ -86,19 +87,25 @@ class Preflight:
     def prompts(self, file: Path) -> Finding:
         if self._model_config is None:
             return Finding(NOTE, "prompts", f"{file.name}: not made, {self._no_model}", self._get_model)
+        from verl_care.data.prompt_length import UnknownProcessor
+
         limit = self.config.data.max_prompt_length
-        found = rows.sample(self.config, file, self._sample, self._progress)
-        made = f"{file.name}: {len(found.lengths)} prompts made"
-        if found.failures:
-            text = f"{made}, {len(found.failures)} not, {found.failures[0]}"
+        made = rows.sample(self.config, file, self._sample, self._progress)
+        text = f"{file.name}: {len(made.lengths)} made with their pixels"
+        try:
+            measured = rows.measured(self.config, file, MEASURED, self._progress)
+            text = f"{file.name}: {len(measured.lengths)} measured, {len(made.lengths)} made with their pixels"
+        except UnknownProcessor:
+            measured = made
+        failures = [*made.failures, *measured.failures]
+        if failures:
+            text = f"{text}; {len(failures)} not, {failures[0]}"
             return Finding(FAIL, "prompts", text, "python -m data_prep.check_media, and train on what it writes")
-        longest = max(found.lengths, default=0)
+        longest = max(*made.lengths, *measured.lengths)
         if longest > limit:
-            text = f"{made}, the longest {longest} tokens: above data.max_prompt_length={limit}"
-            return Finding(
-                FAIL, "prompts", text, f"data.max_prompt_length={longest}, or a smaller data.video.max_frames"
-            )
-        return Finding(OK, "prompts", f"{made}, the longest {longest} of {limit} tokens")
+            text = f"{text}; the longest has {longest} tokens, above data.max_prompt_length={limit}"
+            return Finding(FAIL, "prompts", text, "python -m data_prep.prompt_lengths, and train on what it writes")
+        return Finding(OK, "prompts", f"{text}; the longest has {longest} of {limit} tokens")
 
     def update_memory(self) -> Finding:
         return self._gpu_memory("GPU, update", memory.update)

@@ -79,16 +79,43 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What a sample of rows looks like to the model."""
+class Prompts:
+    """What prompts were found to be."""
 
     lengths: list[int]
-    """Prompt tokens of each row that could be made."""
+    """Tokens of each that could be measured or made."""
     failures: list[str]
     """Why the others could not."""
 
 
-def sample(config: DictConfig, file: Path, count: int, progress: TextIO | None = None, seed: int = 0) -> Sample:
+def measured(config: DictConfig, file: Path, most: int, progress: TextIO | None = None, seed: int = 0) -> Prompts:
+    """Lengths of the prompts of all rows, or of `most` of them, from the headers of their media.
+
+    Raises:
+        UnknownProcessor: for a model whose lengths cannot be told without pixels.
+    """
+    from transformers import AutoProcessor
+
+    from verl_care.data.prompt_length import PromptLength
+    from verl_care.data.video import ImageBudget, MediaError, VideoBudget
+
+    processor = AutoProcessor.from_pretrained(str(Path(config.actor_rollout_ref.model.path).expanduser()))
+    budgets = VideoBudget(**(config.data.get("video") or {})), ImageBudget(**(config.data.get("image") or {}))
+    length_of = PromptLength(processor, *budgets)
+    count = pq.ParquetFile(file).metadata.num_rows
+    chosen = set(random.Random(seed).sample(range(count), min(most, count)))
+    lengths, failures = [], []
+    batches = (row for batch in pq.ParquetFile(file).iter_batches(BATCH) for row in batch.to_pylist())
+    for number, row in enumerate(_bar(batches, f"{file.stem}: prompts", progress)):
+        if number in chosen:
+            try:
+                lengths.append(length_of(row))
+            except MediaError as error:
+                failures.append(f"row {number}: {error}")
+    return Prompts(lengths, failures)
+
+
+def sample(config: DictConfig, file: Path, count: int, progress: TextIO | None = None, seed: int = 0) -> Prompts:
     """Prompts of `count` rows, made by the run's own dataset and the model's own processor, pixels included."""
     from transformers import AutoProcessor
 
@@ -103,7 +130,7 @@ def sample(config: DictConfig, file: Path, count: int, progress: TextIO | None =
             lengths.append(_prompt_length(dataset[number]["raw_prompt"], processor, config))
         except (ValueError, OSError) as error:  # MediaError is a ValueError
             failures.append(f"row {number}: {error}")
-    return Sample(lengths, failures)
+    return Prompts(lengths, failures)
 
 
 def _prompt_length(messages: list[dict], processor: Any, config: DictConfig) -> int:

@@ -1,5 +1,6 @@
 """`python -m recipes.preflight` on data in the real layout: every run passes, and each kind of damage is a line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -25,35 +26,50 @@ SMALL = ["care/platform=cpu", f"actor_rollout_ref.model.path='{MODEL}'", "traine
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """What data_prep writes: SEED-Bench-R1 by its converter, Video-R1 as its rows are."""
+    """Both data sets in their own layout, and what data_prep makes of them."""
     root = tmp_path_factory.mktemp("data")
     write_world(root / "world", seed=0, rows=8, level_rows=3)
-    command = [
-        sys.executable,
-        "-m",
-        "data_prep.seed_bench_r1",
-        str(root / "world"),
-        "--out",
-        str(root / "seed_bench_r1"),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    (root / "video_r1").mkdir()
-    write_clip(root / "video_r1/clip.mp4", np.zeros((8, 56, 56, 3), dtype=np.uint8))
-    Image.new("RGB", (56, 84)).save(root / "video_r1/picture.png")
-    kinds = ["multiple choice", "numerical", "OCR", "free-form", "regression"] * 2
-    for name in ("Video-R1-260k", "eval_mmvu"):
-        write_rows(root / f"video_r1/{name}.parquet", [video_r1_row(root / "video_r1", kind) for kind in kinds])
+    prepare("data_prep.seed_bench_r1", root / "world", root / "seed_bench_r1")
+    write_clip(root / "clip.mp4", np.zeros((8, 56, 56, 3), dtype=np.uint8))
+    Image.new("RGB", (56, 84)).save(root / "picture.png")
+    for name, kinds in (("Video-R1-260k", KINDS), ("eval_mmvu", ["multiple choice"])):
+        annotations = [annotation(number, kind) for number, kind in enumerate(kinds * 2)]
+        (root / f"{name}.json").write_text(json.dumps(annotations))
+    prepare("data_prep.video_r1", root, root / "video_r1")
     return root
 
 
-def video_r1_row(root, kind, **changes):
+KINDS = ["multiple choice", "numerical", "OCR", "free-form", "regression"]
+
+
+def annotation(number, kind):
+    """A row of Video-R1's files."""
     clip = kind in ("multiple choice", "regression")
     return {
+        "problem_id": number,
+        "problem": f"Question {number}?",
+        "data_type": "video" if clip else "image",
+        "problem_type": kind,
+        "options": ["A. yes", "B. no"] if kind == "multiple choice" else [],
+        "solution": "<answer>A</answer>" if kind == "multiple choice" else "<answer>3</answer>",
+        "path": "./clip.mp4" if clip else "./picture.png",
+        "data_source": "made up",
+    }
+
+
+def prepare(module, root, out):
+    command = [sys.executable, "-m", module, root, "--out", out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
+def video_r1_row(root, kind, **changes):
+    """A row of the parquet file."""
+    return {
         "data_source": "video_r1/train",
-        "prompt": [{"role": "user", "content": ("<video>" if clip else "<image>") + f"A {kind} question?"}],
-        "videos": [{"video": str(root / "clip.mp4")}] if clip else [],
-        "images": [] if clip else [{"image": str(root / "picture.png")}],
+        "prompt": [{"role": "user", "content": f"<video>A {kind} question?"}],
+        "videos": [{"video": str(root / "clip.mp4")}],
+        "images": [],
         "reward_model": {"style": "rule", "ground_truth": "A"},
         "extra_info": {"id": "1", "problem_type": kind},
         **changes,
@@ -97,7 +113,7 @@ def test_it_counts_rows_and_tokens(run):
     assert (
         "Video-R1-260k.parquet: 10 rows (2 multiple choice, 2 numerical, 2 OCR, 2 free-form, 2 regression)" in printed
     )
-    assert "Video-R1-260k.parquet: 3 prompts made, the longest" in printed
+    assert "Video-R1-260k.parquet: 10 measured, 3 made with their pixels; the longest has " in printed
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +210,7 @@ def damaged(data, tmp_path):
 
 
 def rows(data, **changes):
-    return [video_r1_row(data / "video_r1", "multiple choice", **changes) for _ in range(8)]
+    return [video_r1_row(data, "multiple choice", **changes) for _ in range(8)]
 
 
 DAMAGE = {  # what is in the training file, the check that says so, what it says
@@ -225,9 +241,9 @@ DAMAGE = {  # what is in the training file, the check that says so, what it says
         "1 media files are not there, the first /nowhere/a.mp4",
     ),
     "damaged clip": (
-        lambda data: rows(data, videos=[{"video": str(data / "video_r1/picture.png")[:-11] + "broken.mp4"}]),
+        lambda data: rows(data, videos=[{"video": str(data / "broken.mp4")}]),
         "prompts",
-        "3 not, row",
+        "not, row ",
     ),
     "too few rows": (lambda data: rows(data)[:4], "data", "1 steps an epoch, 1 epoch(s), for 2 steps"),
 }
@@ -236,7 +252,7 @@ DAMAGE = {  # what is in the training file, the check that says so, what it says
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage(run, data, damaged, kind):
     make, subject, message = DAMAGE[kind]
-    (data / "video_r1/broken.mp4").write_bytes(b"\0" * 99)
+    (data / "broken.mp4").write_bytes(b"\0" * 99)
     status, failed, printed = run("care_video_r1", *SMALL, folder=damaged(make(data)))
     assert status == 1
     assert message in failed[subject].text
@@ -247,7 +263,7 @@ def test_damage(run, data, damaged, kind):
 @pytest.mark.parametrize(
     ("overrides", "subject", "parts"),
     [
-        (["data.max_prompt_length=20"], "prompts", ["above data.max_prompt_length=20"]),
+        (["data.max_prompt_length=20"], "prompts", ["tokens, above data.max_prompt_length=20"]),
         (["care.bonus=soft"], "recipe", ["care.bonus=soft", "not one of"]),
         (["care/method=ref_gen"], "data", ["care.bonus=refgen judges multiple choice only"]),
         (["no.such=key"], "configuration", ["no"]),

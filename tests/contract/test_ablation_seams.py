@@ -17,6 +17,8 @@ from verl.workers.utils.losses import ppo_loss
 from tests.contract.seams import in_order, seam, source
 from verl_care.ablations.kl_loss import KL_WEIGHT, loss_for
 
+pytestmark = pytest.mark.timeout(420)
+
 # ---------------------------------------------------------------- the weighted KL term
 
 
@@ -114,13 +116,12 @@ def result(tmp_path_factory):
         env=os.environ | {"VERL_PLATFORM": "cpu"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=350,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return torch.load(folder / "result.pt", weights_only=False)
 
 
-@pytest.mark.timeout(240)
 def test_choices_come_beside_the_same_log_probabilities(result):
     assert result["stock keys"] == ["log_probs"]  # nothing of it without being asked
     assert result["same log-probabilities"]

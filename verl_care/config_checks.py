@@ -75,6 +75,18 @@ def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.rollout.temperature={rollout.temperature} with a KL term and a bonus: one reference"
             " pass cannot serve both. Set actor_rollout_ref.rollout.temperature=1, or care.bonus=none."
         )
+    actor = config.actor_rollout_ref.actor
+    if care.weighs_kl and not actor.use_kl_loss:
+        yield (
+            f"care.kl_on={care.kl_on}, care.kl_parts={care.kl_parts}: there is no KL term to apply them to."
+            " Set actor_rollout_ref.actor.use_kl_loss=true, or care.kl_on=all care.kl_parts=joint."
+        )
+    if care.kl_parts == "separate" and actor.loss_agg_mode != "seq-mean-token-mean":
+        yield (
+            f"actor_rollout_ref.actor.loss_agg_mode={actor.loss_agg_mode} with care.kl_parts=separate: a mean over the"
+            " reasoning and one over the answer exist only where each response has a mean of its own."
+            " Set actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean, or care.kl_parts=joint."
+        )
 
 
 def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
@@ -109,11 +121,6 @@ def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.ref.fsdp_config.model_dtype={ref.fsdp_config.model_dtype}: an EMA step is smaller than"
             " this type can hold. Set actor_rollout_ref.ref.fsdp_config.model_dtype=fp32 (the forward pass still runs"
             " in mixed precision), or care.reference=frozen."
-        )
-    if actor.get("freeze_vision_tower", False):
-        yield (
-            "actor_rollout_ref.actor.freeze_vision_tower=true: verl 0.9.1 accepts it and trains the tower all the"
-            " same. Set actor_rollout_ref.actor.freeze_vision_tower=false."
         )
     if actor.get("use_prefix_grouper", False):
         yield (

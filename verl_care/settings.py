@@ -17,9 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from verl_care import config_checks
 
-BONUSES = ("hard", "dense", "none")
+BONUSES = ("hard", "dense", "refgen", "none")
 LIKELIHOOD_MEANS = ("geometric", "arithmetic")
 REFERENCES = ("ema", "frozen")
+KL_ON = ("all", "accurate")
+KL_PARTS = ("joint", "separate")
 MAX_SECONDS = 1e9  # more than a thread can wait
 
 
@@ -32,7 +34,8 @@ class CareConfig:
     """Settings of GRPO-CARE. A field you set is a decision; the defaults are the SEED-Bench-R1 run's."""
 
     bonus: str = "hard"
-    """`hard`: CARE's bonus; `dense`: coefficient * accuracy * likelihood; `none`: plain GRPO."""
+    """`hard`: CARE's bonus; `dense`: coefficient * accuracy * likelihood; `refgen`: coefficient * accuracy of the
+    reference's own answer to the same reasoning; `none`: plain GRPO."""
     bonus_coefficient: float = 0.5
     """Share of its accuracy that a response gets as bonus."""
     confidence_upper_bound: float = 0.95
@@ -51,6 +54,10 @@ class CareConfig:
     """Optimizer steps between two updates of the reference."""
     scoring_temperature: float = 1.0
     """Temperature of the reference's likelihoods; the method defines them at 1."""
+    kl_on: str = "all"
+    """Responses that the KL term sees, where there is one: `all`, or the `accurate` ones."""
+    kl_parts: str = "joint"
+    """`joint`: one mean over a response's tokens; `separate`: one over the reasoning plus one over the answer."""
     replay_poll_interval_s: float = 0.1
     """Seconds between two looks at finished rollouts (verl's default, 2, is most of a small step)."""
     weight_sync_timeout_s: float = 1800.0
@@ -68,6 +75,8 @@ class CareConfig:
             ("bonus", self.bonus, BONUSES),
             ("likelihood_mean", self.likelihood_mean, LIKELIHOOD_MEANS),
             ("reference", self.reference, REFERENCES),
+            ("kl_on", self.kl_on, KL_ON),
+            ("kl_parts", self.kl_parts, KL_PARTS),
         ):
             if value not in choices:
                 yield f"care.{key}={value}: not one of {', '.join(choices)}. Set care.{key} to one of them."
@@ -128,6 +137,11 @@ class CareConfig:
             )
         values: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
         return cls(**_typed(values))
+
+    @property
+    def weighs_kl(self) -> bool:
+        """True if the KL term is not verl's own."""
+        return self.kl_on != "all" or self.kl_parts != "joint"
 
     def needs_reference(self, config: DictConfig) -> bool:
         """True if a reference model must be there: for the bonus, or for a KL term."""

@@ -27,6 +27,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from verl_care import checkpoints, on_policy, settings
+from verl_care.ablations import choices, step
 from verl_care.consistency import answer_likelihood, consistency_bonus
 from verl_care.data.failures import FailedPrompts
 from verl_care.metrics import care_metrics
@@ -130,6 +131,7 @@ class CareTrainer(PPOTrainerSync):
         if self.care.bonus != "none":
             # verl scores at the temperature of the rollout; a likelihood is one at temperature 1.
             rollout.temperature = self.care.scoring_temperature
+        batch.extra_info[choices.WANTED] = self.care.bonus == "refgen"  # type: ignore[index]
         try:
             return super()._compute_ref_log_prob(batch, metrics)
         finally:
@@ -153,22 +155,21 @@ class CareTrainer(PPOTrainerSync):
         accuracy_N = torch.tensor([info["accuracy"] for info in graded])
         format_N = torch.tensor([info["format"] for info in graded])
         spans = [(info["answer_start"], info["answer_stop"]) for info in graded]
-        answered_N = torch.tensor([span[0] != NO_SPAN for span in spans])
+        spans = [None if span[0] == NO_SPAN else span for span in spans]
+        answered_N = torch.tensor([span is not None for span in spans])
         uid_N = _column(data, "uid")
 
         likelihood_N = torch.full_like(accuracy_N, torch.nan)
         if self.use_reference_policy:
             ref_log_prob_NT = pad_sequence(_column(data, "ref_log_prob"), batch_first=True)
-            answer_mask_NT = span_mask(
-                [None if span[0] == NO_SPAN else span for span in spans], length=ref_log_prob_NT.size(1)
-            )
+            answer_mask_NT = span_mask(spans, length=ref_log_prob_NT.size(1))
             likelihood_N = answer_likelihood(ref_log_prob_NT, answer_mask_NT, mean=self.care.likelihood_mean)  # type: ignore[arg-type]
 
         result = consistency_bonus(
             accuracy_N,
             likelihood_N,
             uid_N,
-            bonus=self.care.bonus,  # type: ignore[arg-type]
+            bonus="none" if self.care.bonus == "refgen" else self.care.bonus,  # type: ignore[arg-type]
             bonus_coefficient=self.care.bonus_coefficient,
             confidence_upper_bound=self.care.confidence_upper_bound,
             consistency_margin=self.care.consistency_margin,
@@ -178,6 +179,10 @@ class CareTrainer(PPOTrainerSync):
         prompt_length_N = [tag["prompt_len"] for tag in batch.tags if not tag.get("is_padding", False)]
         cached_N = [extra.get("num_cached_tokens") for extra in _column(data, "extra_fields")]
         metrics.update(prefix_cache_metrics(cached_N, prompt_length_N))
+        if self.care.bonus == "refgen":
+            reference_N = step.reference_accuracy_N(str(batch.partition_id), keys, spans, self.tokenizer)
+            metrics["care/refgen_accuracy"] = float(reference_N.mean())
+            result = result._replace(bonus_N=self.care.bonus_coefficient * reference_N)
         metrics.update(
             care_metrics(accuracy_N, format_N, likelihood_N, answered_N, uid_N, result, self.care.accuracy_threshold)
         )
@@ -187,6 +192,10 @@ class CareTrainer(PPOTrainerSync):
         nested = torch.nested.as_nested_tensor(rewards, layout=torch.jagged)
         fields = TensorDict({"rm_scores": nested}, batch_size=len(keys))
         tq.kv_batch_put(keys=keys, partition_id=str(batch.partition_id), fields=fields)
+        if self.care.weighs_kl:
+            padding = [key for key in batch.keys if key not in set(keys)]
+            selected = result.selected_N.tolist()
+            step.put_kl_weights(str(batch.partition_id), keys, spans, selected, padding, self.care)
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.

@@ -7,8 +7,11 @@ from functools import cached_property
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
+from verl_care.ablations.choices import ChoosingWorker
+from verl_care.ablations.kl_loss import loss_for
 from verl_care.on_policy import OnPolicyLoss
 from verl_care.reference import EmaReference
+from verl_care.vision_tower import freeze_vision_tower
 
 _on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr-defined]  # verl fills the enum as it runs
 
@@ -16,10 +19,18 @@ _on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr
 class CareWorker(ActorRolloutRefWorker):
     """One rank. Everything it adds is a call of the trainer's that all ranks answer together."""
 
+    ref_worker_cls = ChoosingWorker
+
     @_on_all_ranks
     def init_model(self) -> None:
         super().init_model()
-        if self.actor is not None and not self.distillation_enabled:
+        if self.actor is None:
+            return
+        if self.config.actor.freeze_vision_tower:
+            freeze_vision_tower(self.actor.engine.module)  # type: ignore[attr-defined]
+        if self.config.actor.use_kl_loss:
+            self.loss_fn = loss_for(self.config.actor)
+        if not self.distillation_enabled:
             self.actor.set_loss_fn(OnPolicyLoss(self.loss_fn, entropy_coeff=self.config.actor.entropy_coeff))
 
     @cached_property

@@ -30,7 +30,7 @@ def test_the_worker_holds_actor_and_reference():
         seam(part in text, part, "CareWorker._reference")
     for name in ("actor_worker_cls", "ref_worker_cls"):
         seam(getattr(engine_workers.ActorRolloutRefWorker, name) is engine_workers.TrainingWorker, name, "CareWorker")
-    for name in ("update_reference", "save_reference", "load_reference"):
+    for name in ("init_model", "update_reference", "save_reference", "load_reference"):
         mode = getattr(getattr(CareWorker, name), MAGIC_ATTR)["dispatch_mode"]
         seam(mode == Dispatch.ONE_TO_ALL, "register() marks methods for all ranks", f"CareWorker.{name}")
 

@@ -33,7 +33,7 @@ def test_care_base_alone_asks_for_data_and_model():
 
 # setting, value found, part of the reason; the key that mends it is the setting itself
 CARE_CASES = [
-    ("bonus", "soft", "not one of hard, dense, none"),
+    ("bonus", "soft", "not one of hard, dense, refgen, none"),
     ("likelihood_mean", "harmonic", "not one of geometric, arithmetic"),
     ("reference", "sliding", "not one of ema, frozen"),
     ("bonus_coefficient", -0.1, "punish consistency"),

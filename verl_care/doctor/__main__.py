@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     failed = 0
-    with _only_ours(options.verbose) as out:
+    with only_ours(options.verbose) as out:
         for check in CHECKS:
             finding = examine(check)
             failed += finding.status == FAIL
@@ -50,7 +50,7 @@ def examine(check: Callable[[], Finding]) -> Finding:
 
 
 @contextmanager
-def _only_ours(verbose: bool) -> Iterator[TextIO]:
+def only_ours(verbose: bool) -> Iterator[TextIO]:
     """The real standard output; what anyone else prints, also from C, goes nowhere unless `verbose`."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out, open(os.devnull, "w") as nowhere:
         saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}

@@ -1,0 +1,202 @@
+"""The checks of a preflight, each a finding in the doctor's words."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TextIO
+
+from omegaconf import DictConfig
+
+from recipes.preflight import memory, rows
+from recipes.preflight.model_size import ModelSize, local_config, model_size
+from verl_care.doctor.finding import FAIL, NOTE, OK, Finding
+from verl_care.settings import CareConfig, CareConfigError, check
+
+GIB = 2**30
+SAMPLE = 16  # rows of each file that are decoded
+MEASURED = 8192  # rows of each file whose headers are read: all that a run on SEED-Bench-R1 sees
+
+
+class Preflight:
+    """One run, as composed. Every method is a check; `checks` lists them in order."""
+
+    def __init__(self, config: DictConfig, sample: int = SAMPLE, progress: TextIO | None = None):
+        """`progress`: where the bars go, if it is a terminal."""
+        self.config, self._sample, self._progress = config, sample, progress
+
+    def checks(self) -> Iterator[Callable[[], Finding]]:
+        yield self.configuration
+        yield self.machine
+        for key in ("train_files", "val_files"):
+            for file in rows.files_of(self.config, key):
+                yield _named("data", partial(self.data, file, training=key == "train_files"))
+                yield _named("prompts", partial(self.prompts, file))
+        yield self.update_memory
+        yield self.generation_memory
+        yield self.host_memory
+        yield self.disk
+
+    def configuration(self) -> Finding:
+        try:
+            check(self.config)
+        except CareConfigError as error:
+            return Finding(FAIL, "recipe", str(error), "the override named there")
+        trainer, data = self.config.trainer, self.config.data
+        group = f"{data.train_batch_size} x {self.config.actor_rollout_ref.rollout.n} responses"
+        return Finding(OK, "recipe", f"{trainer.total_training_steps} steps of {group}; its settings go together")
+
+    def machine(self) -> Finding:
+        from verl.plugin.platform import get_platform
+
+        trainer = self.config.trainer
+        if trainer.device == "cpu":
+            return Finding(OK, "machine", f"{trainer.n_gpus_per_node} rank(s) on this machine's CPU")
+        here = 0 if get_platform().device_name == "cpu" else get_platform().device_count()
+        asked = f"{trainer.nnodes} x {trainer.n_gpus_per_node} {trainer.device}"
+        if not here:
+            return Finding(
+                NOTE, "machine", f"{asked} asked for, none here: what follows is estimated", "care/platform=cpu"
+            )
+        if here < trainer.n_gpus_per_node:
+            return Finding(FAIL, "machine", f"{asked} asked for, {here} here", f"trainer.n_gpus_per_node={here}")
+        return Finding(OK, "machine", f"{asked} asked for, {here} here")
+
+    def data(self, file: Path, *, training: bool) -> Finding:
+        try:
+            count, kinds, missing = rows.survey(file, self._progress)
+        except rows.BadData as error:
+            return Finding(FAIL, "data", str(error), "prepare it again: README.md of the recipe")
+        shown = f"{file.name}: {count} rows ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())})"
+        if missing:
+            text = f"{shown}; {len(missing)} media files are not there, the first {missing[0]}"
+            return Finding(FAIL, "data", text, "python -m data_prep.check_media, and train on what it writes")
+        others = [kind for kind in kinds if kind != "multiple choice"]
+        if training and self.config.care.bonus == "refgen" and others:
+            text = f"{shown}: care.bonus=refgen judges multiple choice only"
+            return Finding(FAIL, "data", text, "care.bonus=hard")
+        trainer, batch = self.config.trainer, self.config.data.train_batch_size
+        steps = trainer.total_training_steps
+        if training and steps and count // batch * trainer.total_epochs < steps:
+            text = f"{shown}: {count // batch} steps an epoch, {trainer.total_epochs} epoch(s), for {steps} steps"
+            return Finding(FAIL, "data", text, f"trainer.total_epochs={-(-steps // max(1, count // batch))}")
+        return Finding(OK, "data", shown)
+
+    def prompts(self, file: Path) -> Finding:
+        if self._model_config is None:
+            return Finding(NOTE, "prompts", f"{file.name}: not made, {self._no_model}", self._get_model)
+        from verl_care.data.prompt_length import UnknownProcessor
+
+        limit = self.config.data.max_prompt_length
+        made = rows.sample(self.config, file, self._sample, self._progress)
+        text = f"{file.name}: {len(made.lengths)} made with their pixels"
+        try:
+            measured = rows.measured(self.config, file, MEASURED, self._progress)
+            text = f"{file.name}: {len(measured.lengths)} measured, {len(made.lengths)} made with their pixels"
+        except UnknownProcessor:
+            measured = made
+        failures = [*made.failures, *measured.failures]
+        if failures:
+            text = f"{text}; {len(failures)} not, {failures[0]}"
+            return Finding(FAIL, "prompts", text, "python -m data_prep.check_media, and train on what it writes")
+        longest = max(*made.lengths, *measured.lengths)
+        if longest > limit:
+            text = f"{text}; the longest has {longest} tokens, above data.max_prompt_length={limit}"
+            return Finding(FAIL, "prompts", text, "python -m data_prep.prompt_lengths, and train on what it writes")
+        return Finding(OK, "prompts", f"{text}; the longest has {longest} of {limit} tokens")
+
+    def update_memory(self) -> Finding:
+        return self._gpu_memory("GPU, update", memory.update)
+
+    def generation_memory(self) -> Finding:
+        found = self._gpu_memory("GPU, rollout", memory.generation)
+        if self._size is None or found.status != OK or self.config.trainer.device == "cpu":
+            return found
+        least, share = memory.vllm_least(self._size, self._plan), self._plan.vllm_share * self._plan.gpu_bytes
+        if least > share:
+            text = f"vLLM needs at least {least / GIB:.0f} GiB and may take {share / GIB:.0f}"
+            return Finding(FAIL, found.subject, text, "a larger actor_rollout_ref.rollout.gpu_memory_utilization")
+        return found
+
+    def _gpu_memory(self, subject: str, stage: Callable[[ModelSize, memory.Plan], list[memory.Line]]) -> Finding:
+        if self.config.trainer.device == "cpu":
+            return Finding(OK, subject, "none needed")
+        if self._size is None:
+            return Finding(NOTE, subject, f"not estimated: {self._no_model}", self._get_model)
+        lines, room = stage(self._size, self._plan), self._plan.gpu_bytes
+        text = f"{_table(lines)} of {room / GIB:.0f}"
+        if memory.total(lines) <= room:
+            return Finding(OK, subject, text)
+        worst = max(lines, key=lambda line: line.bytes)
+        return Finding(FAIL, subject, f"{text}: {worst.name} is too big", worst.mend)
+
+    def host_memory(self) -> Finding:
+        import psutil
+
+        if self._size is None:
+            return Finding(NOTE, "host memory", f"not estimated: {self._no_model}", self._get_model)
+        lines, here = memory.host(self._size, self._plan), psutil.virtual_memory().total
+        text = f"{_table(lines)} a node; this machine has {here / GIB:.0f}"
+        if memory.total(lines) <= here:
+            return Finding(OK, "host memory", text)
+        worst = max(lines, key=lambda line: line.bytes)
+        training_here = self.machine().status == OK
+        return Finding(FAIL if training_here else NOTE, "host memory", f"{text}; {worst.name} is the most", worst.mend)
+
+    def disk(self) -> Finding:
+        trainer = self.config.trainer
+        if trainer.save_freq <= 0:
+            return Finding(OK, "disk", "no checkpoints asked for")
+        if self._size is None:
+            return Finding(NOTE, "disk", f"checkpoints not estimated: {self._no_model}", self._get_model)
+        root = Path(trainer.default_local_dir).absolute()
+        there = next(folder for folder in (root, *root.parents) if folder.exists())
+        free = shutil.disk_usage(there).free
+        # The old one goes when the new one is whole.
+        kept = 1 + (trainer.max_actor_ckpt_to_keep or -(-trainer.total_training_steps // trainer.save_freq) - 1)
+        one = memory.checkpoint(self._size, self._plan)
+        text = f"{kept} checkpoints of {one / GIB:.1f} GiB; {free / GIB:.0f} free in {there}"
+        if kept * one > free:
+            return Finding(
+                FAIL, "disk", text, "trainer.default_local_dir on a larger disk, or max_actor_ckpt_to_keep=1"
+            )
+        return Finding(OK, "disk", text)
+
+    @cached_property
+    def _model_config(self) -> object | None:
+        return local_config(self.config.actor_rollout_ref.model.path)
+
+    @cached_property
+    def _size(self) -> ModelSize | None:
+        return None if self._model_config is None else model_size(self._model_config)
+
+    @cached_property
+    def _plan(self) -> memory.Plan:
+        needs_reference = CareConfig.from_config(self.config).needs_reference(self.config)
+        gpu_bytes = int(self.config.hardware.gpu_gib * GIB)
+        return memory.Plan.of(self.config, gpu_bytes=gpu_bytes, reference=needs_reference)
+
+    @property
+    def _no_model(self) -> str:
+        return f"{self.config.actor_rollout_ref.model.path} is not on this disk"
+
+    @property
+    def _get_model(self) -> str:
+        return f"hf download {self.config.actor_rollout_ref.model.path}, or actor_rollout_ref.model.path=FOLDER"
+
+
+def _table(lines: list[memory.Line]) -> str:
+    parts = ", ".join(f"{line.name} {line.bytes / GIB:.1f}" for line in lines if line.bytes)
+    return f"{memory.total(lines) / GIB:.0f} GiB ({parts})"
+
+
+def _named(name: str, check: Callable[[], Finding]) -> Callable[[], Finding]:
+    """The check under a name, which is what is shown if it breaks."""
+
+    def named() -> Finding:
+        return check()
+
+    named.__name__ = name
+    return named

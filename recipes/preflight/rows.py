@@ -1,0 +1,157 @@
+"""The rows of a run's data files, and a sample of them as the model would see it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import DictConfig, ListConfig
+from tqdm import tqdm
+
+COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+BATCH = 4096  # rows at a time, so that a file of any length fits
+
+T = TypeVar("T")
+
+
+class BadData(ValueError):
+    """A data file that verl or the reward could not use; the message names file, row and column."""
+
+
+def files_of(config: DictConfig, key: str) -> list[Path]:
+    value = config.data[key]
+    return [Path(str(file)).expanduser() for file in (value if isinstance(value, ListConfig) else [value])]
+
+
+def survey(file: Path, progress: TextIO | None = None) -> tuple[int, Counter[str], list[str]]:
+    """Rows, problem types, and the media files that are not there.
+
+    Raises:
+        BadData: no parquet file, a column that is missing, a row without an answer or with an unknown problem type.
+    """
+    from verl_care.rewards.grading import GRADERS
+
+    kinds: Counter[str] = Counter()
+    seen: dict[str, bool] = {}
+    number = 0
+    for row in _bar(_rows(file), file.stem, progress):
+        kind = (row["extra_info"] or {}).get("problem_type", "multiple choice")
+        if kind not in GRADERS:
+            raise BadData(f"{file}, row {number}, extra_info.problem_type: {kind!r}, which no rule grades")
+        if not (row["reward_model"] or {}).get("ground_truth"):
+            raise BadData(f"{file}, row {number}, reward_model.ground_truth: empty, so no response could be right")
+        kinds[kind] += 1
+        for path in media_paths(row):
+            if path not in seen:
+                seen[path] = Path(path).exists()
+        number += 1
+    return number, kinds, [path for path, exists in seen.items() if not exists]
+
+
+def media_paths(row: dict[str, Any]) -> Iterator[str]:
+    """Every file that a row shows. A clip may be one file, or a list of frames."""
+    for column, key in (("videos", "video"), ("images", "image")):
+        for entry in row.get(column) or ():
+            value = entry.get(key) if isinstance(entry, dict) else entry
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, str):
+                    yield path.removeprefix("file://")
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        parquet = pq.ParquetFile(file)
+        missing = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
+        if missing:
+            raise BadData(f"{file}: has no column {', '.join(missing)}: no file of data_prep")
+        wanted = [name for name in (*COLUMNS[2:], "videos", "images") if name in parquet.schema_arrow.names]
+        for batch in parquet.iter_batches(BATCH, columns=wanted):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise BadData(f"{file}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What prompts were found to be."""
+
+    lengths: list[int]
+    """Tokens of each that could be measured or made."""
+    failures: list[str]
+    """Why the others could not."""
+
+
+def measured(config: DictConfig, file: Path, most: int, progress: TextIO | None = None, seed: int = 0) -> Prompts:
+    """Lengths of the prompts of all rows, or of `most` of them, from the headers of their media.
+
+    Raises:
+        UnknownProcessor: for a model whose lengths cannot be told without pixels.
+    """
+    from transformers import AutoProcessor
+
+    from verl_care.data.budget import ImageBudget, VideoSettings
+    from verl_care.data.decoders import MediaError
+    from verl_care.data.prompt_length import PromptLength
+
+    processor = AutoProcessor.from_pretrained(str(Path(config.actor_rollout_ref.model.path).expanduser()))
+    budgets = VideoSettings(**(config.data.get("video") or {})).budget, ImageBudget(**(config.data.get("image") or {}))
+    length_of = PromptLength(processor, *budgets)
+    count = pq.ParquetFile(file).metadata.num_rows
+    chosen = set(random.Random(seed).sample(range(count), min(most, count)))
+    lengths, failures = [], []
+    batches = (row for batch in pq.ParquetFile(file).iter_batches(BATCH) for row in batch.to_pylist())
+    for number, row in enumerate(_bar(batches, f"{file.stem}: prompts", progress)):
+        if number in chosen:
+            try:
+                lengths.append(length_of(row))
+            except MediaError as error:
+                failures.append(f"row {number}: {error}")
+    return Prompts(lengths, failures)
+
+
+def sample(config: DictConfig, file: Path, count: int, progress: TextIO | None = None, seed: int = 0) -> Prompts:
+    """Prompts of `count` rows, made by the run's own dataset and the model's own processor, pixels included."""
+    from transformers import AutoProcessor
+
+    from verl_care.data.dataset import CareDataset
+
+    processor: Any = AutoProcessor.from_pretrained(str(Path(config.actor_rollout_ref.model.path).expanduser()))
+    dataset = CareDataset(str(file), tokenizer=processor.tokenizer, processor=processor, config=config.data)
+    chosen = sorted(random.Random(seed).sample(range(len(dataset)), min(count, len(dataset))))
+    lengths, failures = [], []
+    for number in _bar(chosen, f"{file.stem}: sample", progress):
+        try:
+            lengths.append(_prompt_length(dataset[number]["raw_prompt"], processor, config))
+        except (ValueError, OSError) as error:  # MediaError is a ValueError
+            failures.append(f"row {number}: {error}")
+    return Prompts(lengths, failures)
+
+
+def _prompt_length(messages: list[dict], processor: Any, config: DictConfig) -> int:
+    from verl_care.data.dataset import CareDataset
+
+    patch_size = config.data.get("image_patch_size", 14)
+    made = asyncio.run(CareDataset.process_multi_modal_info(messages, patch_size, config.data))
+    images, videos = made[:2]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    clips = [clip for clip, _ in videos or ()]
+    inputs = processor(
+        text=[text],
+        images=images,
+        videos=clips or None,
+        video_metadata=[metadata for _, metadata in videos or ()] or None,
+        do_sample_frames=False,
+    )
+    return len(inputs["input_ids"][0])
+
+
+def _bar(items: Iterable[T], what: str, progress: TextIO | None) -> Iterable[T]:
+    hidden = progress is None or not progress.isatty()
+    return tqdm(items, desc=what, unit=" rows", leave=False, file=progress, disable=hidden)

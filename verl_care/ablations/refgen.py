@@ -1,0 +1,68 @@
+"""RefGen: the reference answers again from the response's own reasoning, and is paid for being right. Pure.
+
+    bonus = bonus_coefficient * accuracy of the reference's answer
+
+Source: the ablation RefGen of arXiv 2506.16141, whose code is not released. The reference has no sampler of its own,
+and needs none: one pass over the responses (`verl_care.ablations.choices`) says what it would have written at each
+position, and up to the first position where it would have written something else that IS its greedy answer.
+
+Deviations from the paper, and what it leaves open:
+
+1. Greedy, not sampled; nothing is said there. It is deterministic and costs no pass beyond the scoring pass.
+2. The reference answers behind the response's own `<answer`, so an answer in another format cannot occur.
+3. At the first token where the reference leaves the response, this token ends its answer. For an option's letter that
+   is the whole answer (`>B` is one token); for anything longer the rest is not known, so only multiple choice is
+   accepted. SEED-Bench-R1, on which the published number was made, is multiple choice throughout.
+4. Every response with an answer is paid, wrong ones too where the reference answers right: no set S, no cap, no mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from verl_care.rewards import grading
+from verl_care.spans import CLOSE
+
+MULTIPLE_CHOICE = "multiple choice"
+
+
+def reference_answer(
+    response: Sequence[int], choice: Sequence[int], span: tuple[int, int], text_of: Callable[[Sequence[int]], str]
+) -> str:
+    """The response with the reference's answer in place of its own, closed.
+
+    Args:
+        response: its token ids, (T,).
+        choice: the reference's likeliest token id at each of these positions, given all before it, (T,).
+        span: the answer's tokens `[start, stop)`.
+        text_of: token ids -> text.
+    """
+    start, stop = span
+    for position in range(start, stop):
+        if choice[position] != response[position]:
+            return text_of([*response[:position], choice[position]]) + CLOSE
+    return text_of(response[:stop]) + CLOSE
+
+
+def reference_accuracy(
+    response: Sequence[int],
+    choice: Sequence[int],
+    span: tuple[int, int] | None,
+    *,
+    ground_truth: str,
+    problem_type: str,
+    text_of: Callable[[Sequence[int]], str],
+) -> float:
+    """Accuracy of the reference's answer; 0 for a response that has no answer, where its reasoning has no end.
+
+    Raises:
+        ValueError: for a problem that is not multiple choice (deviation 3).
+    """
+    if problem_type != MULTIPLE_CHOICE:
+        raise ValueError(
+            f"care.bonus=refgen met a problem of type {problem_type!r}: from one pass the reference's answer is known"
+            " for multiple choice only. Train on multiple-choice rows, or set care.bonus=hard."
+        )
+    if span is None:
+        return 0.0
+    return grading.grade(problem_type, reference_answer(response, choice, span, text_of), ground_truth)

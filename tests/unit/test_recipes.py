@@ -92,7 +92,10 @@ PUBLISHED = {
     "actor_rollout_ref.rollout.val_kwargs.temperature": 0.1,
     "actor_rollout_ref.rollout.val_kwargs.top_p": 0.001,
     # frames and pixels
-    "data.video": {"fps": 2.0, "min_frames": 4, "max_frames": 16, "max_pixels": 128 * 28 * 28},
+    "data.video.fps": 2.0,
+    "data.video.min_frames": 4,
+    "data.video.max_frames": 16,
+    "data.video.max_pixels": 128 * 28 * 28,
     "data.image": {"max_pixels": 256 * 28 * 28},
     # machine and model
     "trainer.nnodes": 1,

@@ -1,6 +1,7 @@
 """The two parts of packed attention give what one softmax under the mask gives, values and gradients."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -82,3 +83,64 @@ def test_nothing_of_the_size_of_the_row_squared_is_kept():
         split_attention(*parts, Plan.of(layout), SCALE)
     assert max(kept) == 1900 * 16
     assert "mask_TT" not in vars(layout)
+
+
+class VarlenFlash:
+    """What torch's two variable-length kernels compute, from their definition; they themselves need a GPU."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def _flash_attention_forward(self, q, k, v, bounds_q, bounds_k, max_q, max_k, dropout, causal, debug, *, scale):
+        self.calls += 1
+        assert (dropout, debug) == (0.0, False)
+        assert bounds_q.dtype == bounds_k.dtype == torch.int32
+        assert (int(bounds_q.diff().max()), int(bounds_k.diff().max())) == (max_q, max_k)
+        scores = self._scores(q, k, bounds_q, bounds_k, causal, scale)
+        lse = scores.logsumexp(-1)
+        weights = (scores - lse.unsqueeze(-1)).exp()
+        return torch.einsum("hqk,khd->qhd", weights, self._repeat(v, q)), lse, torch.zeros(2), torch.zeros(()), None
+
+    def _flash_attention_backward(
+        self, grad, q, k, v, out, lse, bounds_q, bounds_k, max_q, max_k, dropout, causal, seed, unused, *, scale
+    ):
+        self.calls += 1
+        assert lse.is_contiguous()
+        weights = (self._scores(q, k, bounds_q, bounds_k, causal, scale) - lse.unsqueeze(-1)).exp()
+        delta = (grad * out).sum(-1).T.unsqueeze(-1)
+        d_scores = weights * (torch.einsum("qhd,khd->hqk", grad, self._repeat(v, q)) - delta) * scale
+        d_q = torch.einsum("hqk,khd->qhd", d_scores, self._repeat(k, q))
+        d_k, d_v = torch.einsum("hqk,qhd->khd", d_scores, q), torch.einsum("hqk,qhd->khd", weights, grad)
+        return d_q, *(d.unflatten(1, (k.size(1), -1)).sum(2) for d in (d_k, d_v))
+
+    def _repeat(self, tensor_THD, like_THD):
+        return tensor_THD.repeat_interleave(like_THD.size(1) // tensor_THD.size(1), dim=1)
+
+    def _scores(self, q, k, bounds_q, bounds_k, causal, scale):
+        seen = torch.zeros(q.size(0), k.size(0), dtype=torch.bool)
+        for (a, b), (c, d) in zip(pairwise(bounds_q.tolist()), pairwise(bounds_k.tolist()), strict=True):
+            seen[a:b, c:d] = torch.ones(b - a, d - c).tril().bool() if causal else True
+        return torch.einsum("qhd,khd->hqk", q, self._repeat(k, q)).masked_fill(~seen, -torch.inf) * scale
+
+
+def test_two_calls_on_a_gpu(monkeypatch):
+    """The same through the GPU's kernels as they are documented: two calls forward, two back, fewer key heads."""
+    from verl_care.packing import attention
+
+    kernels = VarlenFlash()
+    monkeypatch.setattr(attention, "_on_gpu", lambda tensor: True)
+    monkeypatch.setattr(attention, "_aten", kernels)
+    layout = layout_of([(7, [3, 5, 1]), (2, [4]), (4, [6, 6])])
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 4, len(layout.flat_T), 16, dtype=torch.float64, generator=generator).requires_grad_()
+    key, value = (
+        torch.randn(1, 2, len(layout.flat_T), 16, dtype=torch.float64, generator=generator).requires_grad_()
+        for _ in range(2)
+    )
+    kwargs = {"scaling": SCALE, "dropout": 0.0, PLAN: Plan.of(layout)}
+    results = []
+    for name in (SPLIT, MASKED):
+        out = ALL_ATTENTION_FUNCTIONS[name](torch.nn.Identity(), query, key, value, None, **kwargs)[0]
+        results.append((out, *torch.autograd.grad(out.square().sum(), (query, key, value))))
+    torch.testing.assert_close(*results, rtol=0, atol=1e-12)
+    assert kernels.calls == 4

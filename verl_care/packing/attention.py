@@ -138,7 +138,7 @@ def _forward(
     query: Tensor, key: Tensor, value: Tensor, q: Stretches, k: Stretches, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Output (tokens, heads, size), its log-sum-exp (heads, tokens), and what else the backward pass wants."""
-    if query.is_cuda:
+    if _on_gpu(query):
         out, lse, *state = _aten._flash_attention_forward(
             query, key, value, q.bounds, k.bounds, q.longest, k.longest, 0.0, causal, False, scale=scale
         )
@@ -158,7 +158,7 @@ def _backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor,
     q: Stretches, k: Stretches, causal: bool, scale: float, state: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    if query.is_cuda:
+    if _on_gpu(query):
         return _aten._flash_attention_backward(
             grad,
             query,
@@ -191,6 +191,10 @@ def _backward(
     return grads
 
 
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
 def _heads_first(tensor_THD: Tensor, span: Span) -> Tensor:
     return tensor_THD[slice(*span)].transpose(0, 1).unsqueeze(0)
 
@@ -202,7 +206,7 @@ def _split_forward(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     query, key, value = _in_one_type(query, key, value)
-    if not query.is_cuda:
+    if not _on_gpu(query):
         groups = query.size(1) // key.size(1)
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     query_THD, key_THD, value_THD = (tensor[0].transpose(0, 1) for tensor in (query, key, value))

@@ -27,6 +27,8 @@ import torch
 
 from benchmarks import engines
 from benchmarks.models import write_model
+from verl_care.packing.media import divide, size_of
+from verl_care.packing.rows import column
 
 STATUS = Path("/proc/self/status")
 GIB = 1 << 20  # of the KiB that the kernel counts in
@@ -111,6 +113,9 @@ def main() -> None:
     data = engines.batch([prompt], generator)
     tokens = len(data["prompts"].unbind()[0])
     print(f"{args.group_size} responses of {sum(lengths) // len(lengths)} tokens to a prompt of {tokens}")
+
+    pixels = size_of(divide(column(data, "multi_modal_inputs")[0])[0]) / 1e6
+    print(f"its pixels: {pixels:.1f} MB once, {pixels * args.group_size:.1f} MB once per response")
 
     costs: dict[bool, dict[str, Cost]] = {}
     with tempfile.TemporaryDirectory() as folder, engines.one_process_group(Path(folder)):

@@ -96,6 +96,8 @@ def answers_only(batch: tq.KVBatchMeta, graded: Graded, keys: Sequence[str], ran
     tq.kv_batch_put(keys=rows, partition_id=str(batch.partition_id), fields=fields)
     part = batch.select_keys([key for share in shares_of(batch.select_keys(rows), ranks) for key in share])
     part.extra_info = {**(batch.extra_info or {}), WANTED: ANSWER_MASK}
+    if part.fields is not None:  # a batch that comes from TransferQueue asks for the fields of that time
+        part.fields = [*part.fields, ANSWER_MASK]
     return part
 
 

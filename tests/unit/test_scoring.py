@@ -85,6 +85,13 @@ def test_their_answers_alone_are_wanted(batch, queue):
     assert batch.extra_info == {"temperature": 1.0}  # the update does not inherit it
 
 
+def test_a_batch_that_lists_its_fields_asks_for_the_mask_too(batch):
+    batch.fields = ["input_ids"]
+    part = scoring.answers_only(batch, scoring.Graded.of(batch), ["a_0_0"], ranks=1)
+    assert part.fields == ["input_ids", "answer_mask"]
+    assert batch.fields == ["input_ids"]
+
+
 def test_ranks_are_filled_up_from_prompts_that_are_computed_anyway(batch, queue):
     graded = scoring.Graded.of(batch)
     part = scoring.answers_only(batch, graded, ["a_0_0", "c_0_0"], ranks=3)

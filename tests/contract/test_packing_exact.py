@@ -247,6 +247,21 @@ def test_only_the_tokens_wanted(pair_of):
     assert logits == [int(mask.sum())]
 
 
+def test_what_the_reference_would_have_written(pair_of):
+    """RefGen: the likeliest token at each place, which comes by verl's hook for a teacher's logits."""
+    from verl_care.ablations.choices import CHOICE, most_likely
+
+    pair = pair_of("qwen2_5_vl")
+    data = data_for(pair, MIXED, seed=10)
+    chosen = []
+    for engine in (pair.stock, pair.packed):
+        with engine.eval_mode():
+            outputs = engine.infer_batch(marked(data, distillation_use_topk=True), loss_function=most_likely)
+        chosen.append(response_values(outputs, data, CHOICE))
+    assert torch.equal(*chosen)
+    assert len(chosen[0].unique()) > 5
+
+
 def test_rows_without_a_uid_are_groups_of_their_own(pair_of):
     pair = pair_of("qwen2_5_vl")
     data = data_for(pair, MIXED, seed=6)

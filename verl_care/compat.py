@@ -21,6 +21,7 @@ def apply() -> None:
         wrapt.register_post_import_hook(_mend_rope_index, f"transformers.models.{family}.modeling_{family}")
     wrapt.register_post_import_hook(_pass_seconds, "transformers.models.qwen2_5_vl.processing_qwen2_5_vl")
     wrapt.register_post_import_hook(_keep_clips_of_a_prompt_together, "vllm.model_executor.models.qwen2_vl")
+    wrapt.register_post_import_hook(_keep_groups_together, "verl.workers.engine.fsdp.transformer_impl")
 
 
 def _mend_position_ids(module: ModuleType) -> None:
@@ -178,3 +179,23 @@ def _keep_clips_of_a_prompt_together(module: ModuleType) -> None:
         return get_missing(self, AllOrNone(cache), mm_data_items, mm_hashes)
 
     base._get_cache_missing_items = _get_cache_missing_items
+
+
+def _keep_groups_together(module: ModuleType) -> None:
+    """verl 0.9.1 transformer_impl.py:737 cuts a rank's batch into micro-batches by length alone.
+
+    Its `force_group_size` knows neither groups of unequal size nor shared prompts. The packed engine marks its batches;
+    all others take verl's way.
+    """
+    by_length = module.prepare_micro_batches
+
+    def prepare_micro_batches(data: Any, dp_group: Any = None, **kwargs: Any) -> Any:
+        from verl.utils import tensordict_utils as tu
+
+        from verl_care.packing import batching
+
+        if tu.get_non_tensor_data(data, "keep_groups", False):
+            return batching.prepare_micro_batches(data, dp_group)
+        return by_length(data=data, dp_group=dp_group, **kwargs)
+
+    module.prepare_micro_batches = prepare_micro_batches  # type: ignore[attr-defined]

@@ -74,6 +74,36 @@ def answer_likelihood(
 
 
 @torch.no_grad()
+def select(accuracy_N: Tensor, answered_N: Tensor, group_N: GroupIds, accuracy_threshold: float = 0.1) -> Tensor:
+    """S, the responses whose likelihoods are compared: bool, (N,). Decided before any likelihood is known.
+
+    S = { answered  and  a > accuracy_threshold  and  a >= mean a }        mean over all responses of the group
+    """
+    group_index_N, size_P = group_index(group_N, like_N=accuracy_N)
+    a_N = accuracy_N.double()
+    mean_P = group_sum(a_N, group_index_N, size_P) / size_P
+    return answered_N & (a_N > accuracy_threshold + TOLERANCE) & (a_N >= mean_P[group_index_N] - TOLERANCE)
+
+
+@torch.no_grad()
+def needs_likelihood(
+    accuracy_N: Tensor,
+    answered_N: Tensor,
+    group_N: GroupIds,
+    *,
+    bonus: Literal["hard", "dense", "none"] = "hard",
+    accuracy_threshold: float = 0.1,
+) -> Tensor:
+    """The responses whose likelihood can change a bonus or a threshold: bool, (N,).
+
+    S for all three; with "dense" every answered response with an accuracy above 0 as well. With NaN for the likelihood
+    of all others `consistency_bonus` returns the same as with their true one.
+    """
+    needed_N = select(accuracy_N, answered_N, group_N, accuracy_threshold)
+    return needed_N | (answered_N & (accuracy_N > 0)) if bonus == "dense" else needed_N
+
+
+@torch.no_grad()
 def consistency_bonus(
     accuracy_N: Tensor,
     likelihood_N: Tensor,
@@ -124,8 +154,7 @@ def consistency_bonus(
     a_N, p_N = accuracy_N.double(), likelihood_N.double()
     answered_N = ~p_N.isnan()
 
-    mean_P = group_sum(a_N, group_index_N, size_P) / size_P
-    selected_N = answered_N & (a_N > accuracy_threshold + TOLERANCE) & (a_N >= mean_P[group_index_N] - TOLERANCE)
+    selected_N = select(accuracy_N, answered_N, group_N, accuracy_threshold)
 
     q_N = p_N.clamp(max=confidence_upper_bound)
     selected_P = group_sum(selected_N.double(), group_index_N, size_P)

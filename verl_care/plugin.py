@@ -23,6 +23,7 @@ REGISTRATIONS = {
     "verl.trainer.ppo.v1": "verl_care.trainer",
     "verl.experimental.reward_loop.reward_manager": "verl_care.rewards.manager",
     "verl.experimental.agent_loop": "verl_care.agent_loop",
+    "verl.workers.engine.fsdp": "verl_care.packing.registration",
 }
 
 

@@ -58,6 +58,8 @@ class CareConfig:
     """Responses that the KL term sees, where there is one: `all`, or the `accurate` ones."""
     kl_parts: str = "joint"
     """`joint`: one mean over a response's tokens; `separate`: one over the reasoning plus one over the answer."""
+    packing: bool = True
+    """Compute a group's prompt once and not once per response (exact; `verl_care.packing`)."""
     replay_poll_interval_s: float = 0.1
     """Seconds between two looks at finished rollouts (verl's default, 2, is most of a small step)."""
     weight_sync_timeout_s: float = 1800.0
@@ -172,14 +174,14 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         kind = kinds.get(key)
         if kind is None:
             problems.append(config_checks.unknown_key("care", str(key), kinds))
-        elif kind is str and isinstance(value, str):
+        elif kind in (str, bool) and isinstance(value, kind):
             typed[key] = value
         elif kind is float and config_checks.is_number(value):
             typed[key] = float(value)
         elif kind is int and config_checks.is_number(value) and float(value).is_integer():
             typed[key] = int(value)
         else:
-            word = {str: "a word", float: "a number", int: "a whole number"}[kind]
+            word = {str: "a word", bool: "true or false", float: "a number", int: "a whole number"}[kind]
             problems.append(f"care.{key}={value!r}: must be {word}. Set care.{key} to {word}.")
     if problems:
         raise CareConfigError("\n".join(problems))

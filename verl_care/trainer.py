@@ -14,26 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
-from tensordict import TensorDict
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
+from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
-from verl_care import checkpoints, on_policy, settings
+from verl_care import checkpoints, config_checks, on_policy, packing, scoring, settings
 from verl_care.ablations import choices, step
-from verl_care.consistency import answer_likelihood, consistency_bonus
+from verl_care.consistency import consistency_bonus
 from verl_care.data.failures import FailedPrompts
 from verl_care.metrics import care_metrics
-from verl_care.rewards.manager import NO_SPAN
+from verl_care.packing import media
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
-from verl_care.spans import span_mask
 from verl_care.workers import CareWorker
 
 logger = logging.getLogger(__name__)
@@ -50,6 +47,8 @@ class CareTrainer(PPOTrainerSync):
         with open_dict(config):
             # verl 0.9.1 chooses the class by this key and then compares it with the literal "sync" in six places.
             config.trainer.v1.trainer_mode = "sync"
+            if self.care.packing:
+                packing.choose(config)
         super().__init__(config)
         # verl asks for a reference only where there is a KL term.
         self.use_reference_policy = self.care.needs_reference(config)
@@ -125,6 +124,17 @@ class CareTrainer(PPOTrainerSync):
             return batch
         return super()._compute_old_log_prob(batch, metrics)
 
+    def _balance_batch(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> tq.KVBatchMeta:
+        batch = super()._balance_batch(batch, metrics, *args, **kwargs)
+        if not self.care.packing:
+            return batch
+        place = {key: row for row, key in enumerate(batch.keys)}
+        shares = scoring.shares_of(batch, self.actor_rollout_wg.world_size)
+        partitions = [[place[key] for key in share] for share in shares]
+        metrics.update(log_seqlen_unbalance([tag["seq_len"] for tag in batch.tags], partitions, "global_seqlen"))
+        batch.reorder([row for share in partitions for row in share])
+        return batch
+
     def _compute_ref_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         rollout = self.config.actor_rollout_ref.rollout
         sampling_temperature = rollout.temperature
@@ -133,9 +143,23 @@ class CareTrainer(PPOTrainerSync):
             rollout.temperature = self.care.scoring_temperature
         batch.extra_info[choices.WANTED] = self.care.bonus == "refgen"  # type: ignore[index]
         try:
+            if self.care.packing and self.care.bonus != "refgen" and not config_checks.uses_kl(self.config):
+                self._score_answers(batch, metrics)
+                return batch
+            self._scored = set(batch.keys)
             return super()._compute_ref_log_prob(batch, metrics)
         finally:
             rollout.temperature = sampling_temperature
+
+    def _score_answers(self, batch: tq.KVBatchMeta, metrics: dict) -> None:
+        """Reference log-probabilities where the bonus needs them; no pass where it needs none."""
+        graded = scoring.Graded.of(batch)
+        keys = graded.keys_to_score(self.care.bonus, self.care.accuracy_threshold)  # type: ignore[arg-type]
+        metrics["care/scored_fraction"] = len(keys) / len(graded.keys)
+        self._scored = set(keys)
+        if keys:
+            part = scoring.answers_only(batch, graded, keys, self.actor_rollout_wg.world_size)
+            super()._compute_ref_log_prob(part, metrics)
 
     def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         servers = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
@@ -147,28 +171,15 @@ class CareTrainer(PPOTrainerSync):
 
     def _add_bonus(self, batch: tq.KVBatchMeta, metrics: dict) -> None:
         """Add each response's consistency bonus to its `rm_scores`, and log the step's `care/` metrics."""
-        keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
-        fields = ["uid", "rm_scores", "extra_fields"] + ["ref_log_prob"] * self.use_reference_policy
-        data = tq.kv_batch_get(keys=keys, partition_id=str(batch.partition_id), select_fields=fields)
-        graded = [extra["reward_extra_info"] for extra in _column(data, "extra_fields")]
-
-        accuracy_N = torch.tensor([info["accuracy"] for info in graded])
-        format_N = torch.tensor([info["format"] for info in graded])
-        spans = [(info["answer_start"], info["answer_stop"]) for info in graded]
-        spans = [None if span[0] == NO_SPAN else span for span in spans]
-        answered_N = torch.tensor([span is not None for span in spans])
-        uid_N = _column(data, "uid")
-
-        likelihood_N = torch.full_like(accuracy_N, torch.nan)
-        if self.use_reference_policy:
-            ref_log_prob_NT = pad_sequence(_column(data, "ref_log_prob"), batch_first=True)
-            answer_mask_NT = span_mask(spans, length=ref_log_prob_NT.size(1))
-            likelihood_N = answer_likelihood(ref_log_prob_NT, answer_mask_NT, mean=self.care.likelihood_mean)  # type: ignore[arg-type]
+        graded = scoring.Graded.of(batch)
+        partition_id = str(batch.partition_id)
+        scored = self._scored if self.use_reference_policy else ()
+        likelihood_N = graded.likelihood_N(scored, partition_id, self.care.likelihood_mean)  # type: ignore[arg-type]
 
         result = consistency_bonus(
-            accuracy_N,
+            graded.accuracy_N,
             likelihood_N,
-            uid_N,
+            graded.uid_N,
             bonus="none" if self.care.bonus == "refgen" else self.care.bonus,  # type: ignore[arg-type]
             bonus_coefficient=self.care.bonus_coefficient,
             confidence_upper_bound=self.care.confidence_upper_bound,
@@ -177,25 +188,22 @@ class CareTrainer(PPOTrainerSync):
         )
         metrics["care/media_failures"] = self.failed_prompts.media_failures()
         prompt_length_N = [tag["prompt_len"] for tag in batch.tags if not tag.get("is_padding", False)]
-        cached_N = [extra.get("num_cached_tokens") for extra in _column(data, "extra_fields")]
-        metrics.update(prefix_cache_metrics(cached_N, prompt_length_N))
+        metrics.update(prefix_cache_metrics(graded.cached_tokens_N, prompt_length_N))
         if self.care.bonus == "refgen":
-            reference_N = step.reference_accuracy_N(str(batch.partition_id), keys, spans, self.tokenizer)
+            reference_N = step.reference_accuracy_N(partition_id, graded.keys, graded.spans, self.tokenizer)
             metrics["care/refgen_accuracy"] = float(reference_N.mean())
             result = result._replace(bonus_N=self.care.bonus_coefficient * reference_N)
         metrics.update(
-            care_metrics(accuracy_N, format_N, likelihood_N, answered_N, uid_N, result, self.care.accuracy_threshold)
-        )
-        rewards = [scores.clone() for scores in _column(data, "rm_scores")]
-        for scores, bonus in zip(rewards, result.bonus_N, strict=True):
-            scores[-1] += bonus  # where verl puts a response's reward: on its last token
-        nested = torch.nested.as_nested_tensor(rewards, layout=torch.jagged)
-        fields = TensorDict({"rm_scores": nested}, batch_size=len(keys))
-        tq.kv_batch_put(keys=keys, partition_id=str(batch.partition_id), fields=fields)
+            care_metrics(
+                graded.accuracy_N, graded.format_N, likelihood_N, graded.answered_N, graded.uid_N, result,
+                self.care.accuracy_threshold,
+            )
+        )  # fmt: skip
+        scoring.add_to_rewards(result.bonus_N, graded.keys, partition_id)
         if self.care.weighs_kl:
-            padding = [key for key in batch.keys if key not in set(keys)]
+            padding = [key for key in batch.keys if key not in set(graded.keys)]
             selected = result.selected_N.tolist()
-            step.put_kl_weights(str(batch.partition_id), keys, spans, selected, padding, self.care)
+            step.put_kl_weights(partition_id, graded.keys, graded.spans, selected, padding, self.care)
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
@@ -220,6 +228,8 @@ class CareTrainer(PPOTrainerSync):
 
     def _compute_metrics(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
+        if self.care.packing:
+            metrics["care/pixels_gb"] = media.clear(map(scoring.uid_of, batch.keys)) / 1e9
         shown = {"reward": "critic/score/mean", "accuracy": "care/accuracy", "bonus": "care/bonus_rate"}
         for bar in list(getattr(tqdm, "_instances", ())):
             if (bar.desc or "").startswith("Training Progress"):  # verl's, a local of its `fit`
@@ -310,9 +320,3 @@ def _log_where_verl_logs() -> None:
     ours, theirs = logging.getLogger("verl_care"), logging.getLogger("verl")
     if theirs.handlers:
         ours.handlers, ours.propagate = theirs.handlers, False
-
-
-def _column(data: TensorDict, name: str) -> list[Any]:
-    """One entry per response, however TransferQueue packed them (nested or dense tensor, list of objects)."""
-    column: Any = data[name]
-    return list(column.unbind()) if isinstance(column, torch.Tensor) else list(column)

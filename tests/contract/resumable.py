@@ -30,9 +30,12 @@ def write_model(folder: Path) -> None:
 def configuration(model: Path, *overrides: str) -> DictConfig:
     from hydra import compose, initialize_config_module
 
+    from verl_care import packing
+
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("care_quickstart", overrides=["actor_rollout_ref.actor.optim.lr=1e-2", *overrides])
     with open_dict(config):
+        packing.choose(config)
         config.actor_rollout_ref.model.path = str(model)
         config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu = 2
         config.actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu = 2

@@ -27,6 +27,7 @@ HOOKS = {
     "_add_prompts_to_generate": ["self", "num_prompts"],
     "_validate": ["self"],
     "_compute_old_log_prob": ["self", "batch", "metrics"],
+    "_balance_batch": ["self", "batch", "metrics", "logging_prefix", "keep_minibatch"],
     "_compute_ref_log_prob": ["self", "batch", "metrics"],
     "_compute_advantage": ["self", "batch", "metrics"],
     "_update_actor": ["self", "batch", "metrics"],

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
 EVERY_STEP = {
     "care/accuracy", "care/format", "care/bonus", "care/selected_fraction", "care/no_answer_fraction",
     "care/all_wrong_groups", "care/all_correct_groups", "care/reference_updates",
-    "timing_s/ref", "timing_s/care_bonus", "timing_s/care_ema",
+    "timing_s/ref", "timing_s/care_bonus", "timing_s/care_ema", "care/scored_fraction", "care/pixels_gb",
 }  # fmt: skip
 
 
@@ -66,6 +66,12 @@ def test_right_answers_earn_a_bonus(resumed):
     assert sum(values["care/bonus"] for values in metrics) > 0
     # half its accuracy at most
     assert all(values["care/bonus"] <= 0.5 * values["care/accuracy"] + 1e-6 for values in metrics)
+
+
+def test_the_reference_scores_whom_the_bonus_compares(resumed):
+    for step, values in read_metrics(resumed.folder).items():
+        assert values["care/scored_fraction"] == pytest.approx(values["care/selected_fraction"]), step
+        assert values["care/pixels_gb"] > 0, step
 
 
 def test_the_reference_follows_on_its_steps_only(resumed):

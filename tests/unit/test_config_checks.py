@@ -74,6 +74,51 @@ def test_what_does_not_go_with_care(config, key, value, reason, remedy):
     assert len(text.splitlines()) == 1
 
 
+PACKING_CASES = [
+    ("actor_rollout_ref.actor.ulysses_sequence_parallel_size", 2, "Ulysses cuts a row"),
+    ("actor_rollout_ref.ref.fsdp_config.ulysses_sequence_parallel_size", 4, "Ulysses cuts a row"),
+    ("actor_rollout_ref.actor.fsdp_config.pad_to_length", True, "is not padded"),
+    ("actor_rollout_ref.model.use_fused_kernels", True, "the prompt's last has several"),
+    ("actor_rollout_ref.rollout.agent.agent_loop_manager_class", "mine.Manager", "pixels once"),
+    ("actor_rollout_ref.rollout.agent.default_agent_loop", "tool_agent", "pixels once"),
+    ("distillation.enabled", True, "a teacher's logits"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "reason"), PACKING_CASES)
+def test_what_packing_does_not_do(config, key, value, reason):
+    put(config, key, value)
+    text = message(config)
+    assert key.rsplit(".", 1)[-1] in text
+    assert reason in text
+    assert "Set care.packing=false" in text
+    assert len(text.splitlines()) == 1
+    put(config, "care.packing", False)
+    check(config)
+
+
+def test_packing_in_float32_is_for_the_cpu(config):
+    check(config)  # the quick start computes in it
+    put(config, "trainer.device", "cuda")
+    assert "mixed_precision.param_dtype=fp32: flash attention computes in bf16" in message(config)
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        ('{"model_type": "llama"}', "its model_type is llama, and packing was tried with qwen2, qwen2_5_vl, qwen2_vl,"),
+        ('{"model_type": "qwen2", "use_sliding_window": true}', "sliding window"),
+        ('{"model_type": "qwen3", "layer_types": ["full_attention", "sliding_attention"]}', "sliding window"),
+    ],
+)
+def test_packing_a_model_that_was_not_tried(config, tmp_path, contents, reason):
+    (tmp_path / "config.json").write_text(contents)
+    put(config, "actor_rollout_ref.model.path", str(tmp_path))
+    assert reason in message(config)
+    put(config, "care.packing", False)
+    check(config)
+
+
 @pytest.mark.parametrize(
     ("key", "hint"),
     [

@@ -178,3 +178,9 @@ def _register_engine(_module: ModuleType) -> None:
             unpinned = CPUOffloadPolicy(pin_memory=False)
             with mock.patch.object(transformer_impl, "CPUOffloadPolicy", return_value=unpinned):
                 return super()._build_fsdp_module(module)  # type: ignore[misc]
+
+    from verl_care.packing.engine import MODEL_TYPE, GroupPacking
+
+    @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp2"], device="cpu")
+    class CPUPackedFSDPEngine(GroupPacking, CPUFSDPEngineWithLMHead):
+        pass

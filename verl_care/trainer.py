@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +22,14 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
-from verl_care import checkpoints, config_checks, on_policy, packing, scoring, settings
+from verl_care import checkpoints, config_checks, on_policy, packing, resume, scoring, settings
 from verl_care.ablations import choices, step
 from verl_care.consistency import consistency_bonus
 from verl_care.data.failures import FailedPrompts
 from verl_care.metrics import care_metrics
 from verl_care.packing import media
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
+from verl_care.time_limit import within
 from verl_care.workers import CareWorker
 
 logger = logging.getLogger(__name__)
@@ -239,31 +238,10 @@ class CareTrainer(PPOTrainerSync):
     # ------------------------------------------------------------------ weight sync
 
     def on_init_end(self) -> None:
-        self._within_time("the first weight sync", super().on_init_end)
+        within(self.care.weight_sync_timeout_s, "the first weight sync", super().on_init_end)
 
     def on_step_end(self) -> None:
-        self._within_time(f"the weight sync of step {self.global_steps}", super().on_step_end)
-
-    def _within_time(self, what: str, call: Callable[[], None]) -> None:
-        """Run `call`, and raise if it takes too long: in verl 0.9.1 an error in a vLLM worker never comes back."""
-        failure: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                call()
-            except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
-                failure.append(error)
-
-        thread = threading.Thread(target=run, daemon=True, name=what)
-        thread.start()
-        thread.join(self.care.weight_sync_timeout_s)
-        if thread.is_alive():
-            raise TimeoutError(
-                f"{what} has not returned for {self.care.weight_sync_timeout_s:.0f} s: most likely a rollout worker"
-                " failed; its traceback is above. For a slow network raise care.weight_sync_timeout_s"
-            )
-        if failure:
-            raise failure[0]
+        within(self.care.weight_sync_timeout_s, f"the weight sync of step {self.global_steps}", super().on_step_end)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -284,32 +262,15 @@ class CareTrainer(PPOTrainerSync):
     def _load_checkpoint(self) -> None:
         trainer = self.config.trainer
         if trainer.resume_mode == "auto":
-            folder, incomplete = checkpoints.latest_complete(self._checkpoint_root())
-            for name, missing in incomplete.items():
-                logger.warning("checkpoint %s is incomplete (no %s): passed over", name, ", ".join(missing[:3]))
+            folder = resume.newest(self._checkpoint_root())
             if folder is None:
-                found = "only incomplete checkpoints" if incomplete else "no checkpoint"
-                logger.warning("%s in %s: training starts at step 0", found, self._checkpoint_root())
                 self.global_steps = 0
                 return
             with open_dict(self.config):
                 # verl would read the step from a file that a killed run may have left empty.
                 trainer.resume_mode, trainer.resume_from_path = "resume_path", str(folder)
-        elif trainer.resume_mode == "resume_path":
-            missing = checkpoints.missing_files(trainer.resume_from_path)
-            if missing:
-                raise FileNotFoundError(
-                    f"trainer.resume_from_path={trainer.resume_from_path} is no complete checkpoint of this trainer: no"
-                    f" {', '.join(missing[:3])}. Name another folder, or set trainer.resume_mode=auto for the newest"
-                    " complete one"
-                )
         if trainer.resume_mode == "resume_path":
-            saved, now = checkpoints.world_size_of(trainer.resume_from_path), self.actor_rollout_wg.world_size
-            if saved != now:
-                raise ValueError(
-                    f"{trainer.resume_from_path} was saved by {saved} ranks, and this run has {now}: every rank reads"
-                    " its own shards. Set trainer.nnodes and trainer.n_gpus_per_node as they were"
-                )
+            resume.check(trainer.resume_from_path, self.actor_rollout_wg.world_size)
         super()._load_checkpoint()
         if self.global_steps > 0 and self.use_reference_policy:
             self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tensordict import NonTensorStack, TensorDict
 
-from verl_care import trainer as module
+from verl_care import scoring
 from verl_care.ablations import step
 from verl_care.ablations.choices import CHOICE
 from verl_care.ablations.kl_loss import KL_WEIGHT
@@ -64,13 +64,15 @@ class Queue:
 def add_bonus(monkeypatch):
     def add_bonus(choices=RESPONSES, padding=(), **care):
         queue, metrics = Queue(choices), {}
-        for place in (module, step):
+        for place in (scoring, step):
             monkeypatch.setattr(place, "tq", queue)
         trainer = object.__new__(CareTrainer)
         trainer.care, trainer.use_reference_policy = CareConfig(**care), True
+        trainer.failed_prompts = SimpleNamespace(media_failures=lambda: 0.0)
+        trainer._scored = set(RESPONSES)
         trainer.tokenizer = SimpleNamespace(decode=lambda ids, **_: "".join(WORDS[i] for i in ids))
         keys = [*RESPONSES, *padding]
-        tags = [{"is_padding": key in padding} for key in keys]
+        tags = [{"is_padding": key in padding, "prompt_len": 2} for key in keys]
         trainer._add_bonus(SimpleNamespace(keys=keys, tags=tags, partition_id="train"), metrics)
         return queue.written, metrics
 

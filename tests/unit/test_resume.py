@@ -1,0 +1,45 @@
+"""Where a run goes on: `checkpoints.py` says which folders are whole, `resume.py` what follows from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.test_checkpoints import save
+from verl_care import resume
+from verl_care.checkpoints import MARK
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+    """The log's lines; the trainer may have taken our loggers away from the root."""
+    monkeypatch.setattr(resume.logger, "propagate", True)
+    monkeypatch.setattr(resume.logger.parent, "propagate", True)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_the_newest_complete_one_and_what_was_passed_over(tmp_path, told):
+    complete, killed = save(tmp_path, 2), save(tmp_path, 10)
+    (killed / MARK).unlink()
+    assert resume.newest(tmp_path) == complete
+    assert told() == [f"checkpoint global_step_10 is incomplete (no {MARK}): passed over"]
+
+
+def test_none_at_all(tmp_path, told):
+    assert resume.newest(tmp_path) is None
+    assert told() == [f"no checkpoint in {tmp_path}: training starts at step 0"]
+
+
+def test_only_incomplete_ones(tmp_path, told):
+    (save(tmp_path, 4) / MARK).unlink()
+    assert resume.newest(tmp_path) is None
+    assert told()[-1] == f"only incomplete checkpoints in {tmp_path}: training starts at step 0"
+
+
+def test_one_that_is_named(tmp_path):
+    folder = save(tmp_path, 4)  # by two ranks
+    resume.check(str(folder), ranks=2)
+    with pytest.raises(ValueError, match=r"saved by 2 ranks, and this run has 4.*trainer\.n_gpus_per_node"):
+        resume.check(str(folder), ranks=4)
+    (folder / "data.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"global_step_4 is no complete .*: no data\.pt\. Name another"):
+        resume.check(str(folder), ranks=2)

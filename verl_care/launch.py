@@ -45,8 +45,8 @@ class CareRun(Callback):
 
 
 def _start_fork_server(config: DictConfig) -> Any:
-    """On a CPU, the server that forks Ray's workers; see verl_care/platforms/cpu/forkserver.py."""
-    if config.trainer.device != "cpu":
+    """On a CPU, the server that forks Ray's workers, unless the user names their interpreter."""
+    if config.trainer.device != "cpu" or config.ray_kwargs.ray_init.runtime_env.get("py_executable"):
         return None
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 

@@ -54,7 +54,9 @@ class TestInterpreter:
         assert fake_server.env is None
 
     def test_the_users_choice_stays(self, config, fake_server, at_exit):
+        put(config, "ray_kwargs.ray_init.runtime_env.py_executable", "uv run")
         launch.CareRun().on_job_start(config)
+        assert fake_server.env is None
         assert worker_environment({"py_executable": "uv run"}) == {"py_executable": "uv run"}
 
     def test_a_hook_of_the_user_is_called_first(self, config, fake_server, at_exit, monkeypatch):

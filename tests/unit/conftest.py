@@ -1,5 +1,7 @@
 """The composed configurations that settings are checked in."""
 
+import logging
+
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -29,3 +31,9 @@ def composed(tmp_path_factory):
 @pytest.fixture
 def config(composed):
     return composed["care_quickstart"].copy()
+
+
+@pytest.fixture(autouse=True)
+def our_log_reaches_pytest(monkeypatch):
+    """A trainer made earlier in this process has handed our log to verl's handlers; pytest listens at the root."""
+    monkeypatch.setattr(logging.getLogger("verl_care"), "propagate", True)

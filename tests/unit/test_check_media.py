@@ -279,6 +279,8 @@ def test_interrupted_in_the_middle_it_goes_on_where_it_was(folder, how):
         file.touch()
     parquet = write_rows(folder / "rows.parquet", *[{"videos": [file]} for file in files])
     program = f"import sys, data_prep.check_media as c; c.Judges.__init__.__defaults__ = ({FAKE!r},)\n" + (
+        # a shell that starts the tests in the background has them ignore it
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"c.check.__defaults__ = (False, {FAKE!r}, None); sys.argv = ['', {str(parquet)!r}, '--jobs', '2']; "
         "sys.exit(c.main())"
     )

@@ -10,10 +10,7 @@ from verl_care.checkpoints import MARK
 
 
 @pytest.fixture
-def told(caplog, monkeypatch):
-    """The log's lines; the trainer may have taken our loggers away from the root."""
-    monkeypatch.setattr(resume.logger, "propagate", True)
-    monkeypatch.setattr(resume.logger.parent, "propagate", True)
+def told(caplog):
     return lambda: [record.getMessage() for record in caplog.records]
 
 

@@ -35,5 +35,8 @@ def config(composed):
 
 @pytest.fixture(autouse=True)
 def our_log_reaches_pytest(monkeypatch):
-    """A trainer made earlier in this process has handed our log to verl's handlers; pytest listens at the root."""
+    """What ran earlier here may have handed our log to verl's handlers, or silenced the root and pytest's."""
     monkeypatch.setattr(logging.getLogger("verl_care"), "propagate", True)
+    logging.root.setLevel(logging.WARNING)
+    for handler in logging.root.handlers:
+        handler.setLevel(logging.NOTSET)

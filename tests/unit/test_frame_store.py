@@ -100,6 +100,18 @@ def test_a_folder_that_cannot_be_written_does_not_stop_a_training(tmp_path, capl
     assert not list((tmp_path / "store").glob("*.part"))
 
 
+def test_one_that_another_process_removes_while_it_is_opened_is_not_damaged(tmp_path, monkeypatch):
+    store = FrameStore(tmp_path, 1 << 20)
+    store.put("a", FRAMES, METADATA)
+
+    def gone(*_, **__):
+        raise RuntimeError("unable to open file <a.safetensors> in read-only mode: No such file or directory (2)")
+
+    monkeypatch.setattr("verl_care.data.store.safe_open", gone)
+    assert store.get("a") is None
+    assert store.damaged == 0
+
+
 PROCESS = """
 import json, sys, torch
 from verl_care.data.store import FrameStore

@@ -44,7 +44,9 @@ class FrameStore:
             _touch(path)
         except FileNotFoundError:
             return None
-        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+            if not path.exists() or "No such file" in str(error):
+                return None  # another process has made room while it was being opened
             self.damaged += 1
             logger.warning("%s is damaged (%s): made anew; %d so far", path, error, self.damaged)
             path.unlink(missing_ok=True)

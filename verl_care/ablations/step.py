@@ -14,6 +14,7 @@ from verl_care.ablations.choices import CHOICE
 from verl_care.ablations.kl_loss import KL_WEIGHT
 from verl_care.ablations.kl_weights import kl_weights
 from verl_care.ablations.refgen import reference_accuracy
+from verl_care.scoring import column
 from verl_care.settings import CareConfig
 
 Spans = Sequence[tuple[int, int] | None]
@@ -33,7 +34,7 @@ def reference_accuracy_N(partition_id: str, keys: Sequence[str], spans: Spans, t
         partition_id=partition_id,
         select_fields=["responses", "reward_model", "extra_fields", CHOICE],
     )
-    columns = (_column(data, name) for name in ("responses", CHOICE, "reward_model", "extra_fields"))
+    columns = (column(data, name) for name in ("responses", CHOICE, "reward_model", "extra_fields"))
     for row, response, choice, truth, extra in zip(rows, *columns, strict=True):
         accuracy_N[row] = reference_accuracy(
             response.tolist(),
@@ -57,14 +58,9 @@ def put_kl_weights(
     """Write each response's weights for the KL term; `padding` are verl's rows that stand for no response."""
     every = [*keys, *padding]
     data = tq.kv_batch_get(keys=every, partition_id=partition_id, select_fields=["response_mask"])
-    lengths = [len(mask) for mask in _column(data, "response_mask")]
+    lengths = [len(mask) for mask in column(data, "response_mask")]
     weights = kl_weights(lengths[: len(keys)], spans, selected, on=care.kl_on, parts=care.kl_parts)  # type: ignore[arg-type]
     weights += [torch.zeros(length) for length in lengths[len(keys) :]]
     nested = torch.nested.as_nested_tensor(weights, layout=torch.jagged)
     fields = TensorDict({KL_WEIGHT: nested}, batch_size=len(every))
     tq.kv_batch_put(keys=every, partition_id=partition_id, fields=fields)
-
-
-def _column(data: TensorDict, name: str) -> list[Any]:
-    column: Any = data[name]
-    return list(column.unbind()) if isinstance(column, Tensor) else list(column)

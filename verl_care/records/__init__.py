@@ -1,0 +1,1 @@
+"""What runs write for people and other programs to read: JSON lines, appended, readable while they are written."""

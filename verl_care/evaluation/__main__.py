@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 COMMANDS: dict[str, str] = {}
-"""Name -> module with `DESCRIPTION`, `add_arguments(parser)` and `run(arguments) -> int`; what is heavy is imported in `run`."""
+"""Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ python -m data_prep.media_worker
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import av
@@ -15,7 +16,7 @@ from PIL import Image
 from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.decoders import MediaError, chosen
 from verl_care.data.media import load_clip, load_image
-from verl_care.data.sources import clip_of, image_of
+from verl_care.data.sources import clip_of, frames_in, image_of
 from verl_care.helper_process import serve
 
 PATCH = 14  # of Qwen2.5-VL; it decides on sizes only, not on what can be read
@@ -49,17 +50,17 @@ def _decoded(kind: str, path: str) -> tuple[int, float | None, int, int]:
 
 def _frames(folder: str) -> tuple[int, None, int, int]:
     """Every frame is opened; the size is that of the first."""
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    if not names:
+    frames = frames_in(Path(folder))  # as training: what is no image file is no frame
+    if not frames:
         raise MediaError("holds no frame")
     sizes = []
-    for name in names:
-        path = os.path.join(folder, name)
+    for frame in frames:
         try:
-            sizes.append(_image(path))
+            sizes.append(_image(frame.path))
         except MediaError as error:
-            raise MediaError(f"a frame cannot be used: {name}: {_reason(error, path)}") from error
-    return len(names), None, *sizes[0]
+            name = os.path.basename(frame.path)
+            raise MediaError(f"a frame cannot be used: {name}: {_reason(error, frame.path)}") from error
+    return len(frames), None, *sizes[0]
 
 
 def _image(path: str) -> tuple[int, int]:

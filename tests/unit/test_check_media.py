@@ -90,6 +90,7 @@ def real(tmp_path_factory) -> tuple[Path, Report]:
     for number in range(3):
         write_image(folder / "frames" / f"{number}.png")
         write_image(folder / "damaged_frames" / f"{number}.png")
+    (folder / "frames" / "index.txt").write_text("training reads image files only")
     (folder / "damaged_frames" / "1.png").write_text("no image")
     rows = [
         {"videos": [clip], "images": [image]},

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, Literal
 
 from verl_care.records.jsonl import COMPRESSED
@@ -86,7 +87,7 @@ def question_record(row: Mapping[str, Any], frame_times: Sequence[Sequence[float
         "problem_type": str(info.get("problem_type") or ""),
         "prompt": "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text"),
         "question": _text(info.get("question")),
-        "options": [str(option) for option in info.get("options") or ()],
+        "options": lettered([str(option) for option in info.get("options") or ()]),
         "ground_truth": str((row.get("reward_model") or {}).get("ground_truth", "")),
         "tags": {name: str(info[name]) for name in TAGS if info.get(name) is not None},
         "videos": [_video(part, seen) for part, seen in zip(videos, times, strict=True)],
@@ -127,6 +128,15 @@ def response_record(
             name.removeprefix(MEASURE): number(value) for name, value in graded.items() if name.startswith(MEASURE)
         },
     }
+
+
+def lettered(options: Sequence[str]) -> list[str]:
+    """Options as `A. text`, with the letters that they have, or in their order."""
+    pairs = list(zip(ascii_uppercase, options, strict=False))
+    has_letters = all(option[:1] == letter and option[1:2] in (".", ")", ":") for letter, option in pairs)
+    if has_letters or len(options) > len(pairs):
+        return list(options)
+    return [f"{letter}. {option}" for letter, option in pairs]
 
 
 def answer_place(text: str) -> dict[str, int] | None:

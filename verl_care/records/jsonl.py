@@ -48,7 +48,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_on(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """(the rows behind `offset`, where to go on reading); as `read` otherwise. An offset is 0, or what this returned."""
+    """(rows behind `offset`, where to go on reading); as `read` otherwise. An offset is 0, or what this returned."""
     content, taken = _content(path, offset)
     rows = list(_rows(path, content, f"behind byte {offset} line" if offset else "line"))
     return rows, offset + taken

@@ -23,8 +23,8 @@ from verl_care.report.payload import Clip, Frame, Picture
 from verl_care.report.text import clean, number
 
 WIDTH = 224
-LOSSLESS_WIDTH = 96
-"""A picture of this width or less is kept without loss: the page enlarges it."""
+ENLARGED_WIDTH = 96
+"""A picture of this width or less is kept better: the page enlarges it."""
 MAX_BYTES = 24_000_000
 _PATCH = 14  # an image is opened as training opens it, and then made smaller
 
@@ -84,7 +84,7 @@ class Thumbnails:
         content = hashlib.blake2b(small.tobytes() + repr(small.size).encode(), digest_size=16).digest()
         if content not in self._place:
             file = io.BytesIO()
-            small.save(file, "WEBP", lossless=small.width <= LOSSLESS_WIDTH, quality=70)
+            small.save(file, "WEBP", quality=85 if small.width <= ENLARGED_WIDTH else 70)
             self._place[content] = len(self.images)
             self.images.append("data:image/webp;base64," + base64.b64encode(file.getvalue()).decode())
             self._bytes += len(self.images[-1])

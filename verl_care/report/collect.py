@@ -239,13 +239,13 @@ def key_of(record: Record) -> str:
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that differ from each other; a folder `training` is named with its parent."""
+    """The shortest ends of the paths that differ from each other; a folder `training` has the name of its parent."""
     parts = [path.absolute().parts for path in paths]
-    for length in range(1, max((len(part) for part in parts), default=0) + 1):
-        names = ["/".join(part[-length - (part[-1] == "training") :]) for part in parts]
-        if len(set(names)) == len(set(parts)):
-            break
-    return [text.clean(name) for name in names] if parts else []
+    parts = [part[:-1] if part[-1] == "training" else part for part in parts]
+    longest = max(map(len, parts), default=1)
+    ends = (["/".join(part[-length:]) for part in parts] for length in range(1, longest + 1))
+    names = next((names for names in ends if len(set(names)) == len(set(parts))), [])
+    return [text.clean(name) for name in names]
 
 
 def _response(record: Record) -> Response:

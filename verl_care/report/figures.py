@@ -30,7 +30,7 @@ PANELS = {
     "distance of the reference": "care/reference_distance",
 }
 SHARES = {"care/accuracy", "care/bonus_rate", "care/likelihood_mean"}
-SMOOTHING = 16
+SMOOTHING = 10
 """A curve is averaged over this part of its steps."""
 BINS = np.linspace(0, 1, 26)
 
@@ -132,14 +132,10 @@ def likelihood(payload: Payload, settings: Sequence[Setting]) -> Any:
         axis.set_visible(False)
     for axis, (title, sides, names) in zip(axes.flat, panels, strict=False):
         axis.set_title(title)
-        for line, (values, name, colour) in enumerate(zip(sides, names, style.COLOURS, strict=False)):
-            if values:
-                axis.hist(values, BINS, color=colour, alpha=0.35, linewidth=0)
-                axis.hist(values, BINS, color=colour, histtype="step", linewidth=1.2)
-            axis.text(
-                0.03, 0.95 - 0.1 * line, f"{name} ({len(values):,})", color=colour, fontsize=8, fontweight="bold",
-                va="top", transform=axis.transAxes,
-            )  # fmt: skip
+        for values, name, colour in zip(sides, names, style.COLOURS, strict=False):
+            label = f"{name} ({len(values):,})"
+            axis.hist(values, BINS, histtype="stepfilled", fc=(colour, 0.3), ec=colour, linewidth=1.2, label=label)
+        axis.legend(**style.LEGEND)
         axis.set_xlim(0, 1)
         axis.set_xlabel("likelihood of the answer under the reference")
         axis.set_ylabel("responses")
@@ -174,12 +170,12 @@ def bonus(payload: Payload, settings: Sequence[Setting]) -> Any:
     for axis, (label, series) in zip(axes.flat, panels.items(), strict=True):
         longest = max(len(curve["steps"]) for found in series.values() for curve in found)
         axis.set_title(label if len(panels) > 1 else "responses with the bonus")
-        for found, colour in zip(series.values(), style.colours(), strict=False):
-            style.draw(axis, band(found, max(1, longest // SMOOTHING)), colour)
-        style.name_lines(axis, list(zip(series, style.colours(), strict=False)))
+        for (kind, found), colour in zip(series.items(), style.colours(), strict=False):
+            style.draw(axis, band(found, max(1, longest // SMOOTHING)), colour, kind)
+        axis.legend(**style.LEGEND)
         axis.set_ylim(0, 1.02)
         axis.set_xlabel("step")
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes[0, 0].set_ylabel("share with bonus")
     return figure
 

@@ -12,9 +12,7 @@ WORKER = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class
 
 
 def test_a_row_of_the_data_travels_with_its_response():
-    postprocess = source(
-        inspect.unwrap(agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class._agent_loop_postprocess)
-    )
+    postprocess = source(WORKER._agent_loop_postprocess)
     seam(in_order(postprocess, "output.as_dict()", "field.update(kwargs)", "kv_batch_put("), "kwargs are fields", OURS)
     item = source(rl_dataset.RLHFDataset.__getitem__)
     seam('row_dict["raw_prompt"] = self._build_messages(' in item, "raw_prompt names clips by their paths", OURS)
@@ -39,9 +37,7 @@ def test_advantages_are_in_the_queue_when_they_are_computed():
 
 
 def test_keys_name_prompt_session_and_row():
-    postprocess = source(
-        inspect.unwrap(agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class._agent_loop_postprocess)
-    )
+    postprocess = source(WORKER._agent_loop_postprocess)
     seam('f"{uid}_{session_id}_{i}"' in postprocess, "a key is {uid}_{session}_{index}", "group_log, report.dumps")
 
 

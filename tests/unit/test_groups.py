@@ -71,7 +71,7 @@ def judged(monkeypatch):
             {
                 name: torch.nested.as_nested_tensor(values, layout=torch.jagged)
                 if isinstance(values[0], torch.Tensor)
-                else NonTensorStack(*values)
+                else NonTensorStack(*values)  # pyright: ignore[reportAbstractUsage]
                 for name, values in columns.items()
             },
             batch_size=len(keys),

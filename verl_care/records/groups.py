@@ -52,8 +52,8 @@ def valid(records: Iterable[Record]) -> list[Record]:
 
 
 def _is_later(group: Record, start: Record) -> bool:
-    steps = group.get("step"), start.get("step")
-    return all(isinstance(step, int) for step in steps) and steps[0] > steps[1]  # others are damaged, and void nothing
+    step, last = group.get("step"), start.get("step")
+    return isinstance(step, int) and isinstance(last, int) and step > last  # others are damaged, and void nothing
 
 
 def choose(questions: Mapping[str, str], count: int) -> list[str]:

@@ -8,7 +8,7 @@ from verl.utils.dataset import rl_dataset
 from tests.contract.seams import in_order, seam, source
 
 OURS = "records.group_log"
-WORKER = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class
+WORKER = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_a_row_of_the_data_travels_with_its_response():

@@ -6,7 +6,10 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "score": "verl_care.evaluation.score",
+    "compare": "verl_care.evaluation.compare",
+}
 """Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""
 
 

@@ -24,7 +24,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return arguments.run(arguments)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -35,7 +35,7 @@ def _standard(arguments: argparse.Namespace) -> None:
         responses = options.read_run(folder, rules)
         found = summary.summaries(responses, how, arguments.by)
         vsi_bench, failures = summary.vsi_bench_score(responses, how), summary.failures_of(responses.rows)
-        tables += layouts.score_tables(name, found, vsi_bench, failures, arguments.parser)
+        tables += layouts.score_tables(name, found, vsi_bench, failures, responses.dropped, arguments.parser)
         records += [{"run": name, **asdict(one)} for one in found]
         totals = {
             group.benchmark: asdict(summary.released_totals(responses, mask_N))

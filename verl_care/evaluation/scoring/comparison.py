@@ -10,7 +10,6 @@ import numpy as np
 from verl_care.evaluation.rows import Row
 from verl_care.evaluation.scoring.intervals import Bootstrap, Estimate, mean, sign_test
 from verl_care.evaluation.scoring.responses import Responses
-from verl_care.evaluation.scoring.rules import PARSERS
 from verl_care.evaluation.scoring.samples import question_means
 from verl_care.evaluation.scoring.summary import DIMENSIONS, Group, groups_of
 
@@ -19,22 +18,24 @@ Question = tuple[str, str]
 
 @dataclass(frozen=True)
 class Paired:
-    """A and B under one parser; a question's score is the mean of its samples."""
+    """A and B by one parser or measure; a question's value is the mean of its samples."""
 
+    questions: int
     mean_a: float
     mean_b: float
     difference: Estimate  # B - A, questions drawn in pairs
-    wins: int  # questions on which B scores higher
+    wins: int  # questions on which B is higher
     losses: int
     p_value: float  # exact sign test over wins and losses; McNemar's where `mcnemar`
-    mcnemar: bool  # all scores are 0 or 1
+    mcnemar: bool  # all values are 0 or 1
 
 
 @dataclass(frozen=True)
 class GroupComparison:
     group: Group
-    questions: int
-    paired: Mapping[str, Paired]  # parser -> what it says
+    questions: int  # of both runs
+    scores: Mapping[str, Paired]  # parser -> what it says of the questions that a rule scores
+    measures: Mapping[str, Paired]  # measure -> what it says of the questions that it knows in both runs
 
 
 @dataclass(frozen=True)
@@ -49,37 +50,56 @@ class Comparison:
 def compare(a: Responses, b: Responses, how: Bootstrap, dimensions: Sequence[str] = DIMENSIONS) -> Comparison:
     of_a, of_b = _first_rows(a), _first_rows(b)
     shared = sorted(of_a.keys() & of_b.keys())
-    differ = [key for key in shared if _asked(of_a[key]) != _asked(of_b[key])]
-    apart = set(differ)
-    same = [key for key in shared if key not in apart]
-    scores = {parser: (_by_question(a, parser), _by_question(b, parser)) for parser in PARSERS}
-    scored = [key for key in same if all(key in side for pair in scores.values() for side in pair)]
+    same = [key for key in shared if _asked(of_a[key]) == _asked(of_b[key])]
+    scores = {name: (_by_question(a, a.scores[name]), _by_question(b, b.scores[name])) for name in a.scores}
+    measures = {
+        name: (_by_question(a, a.measures[name]), _by_question(b, b.measures[name]))
+        for name in a.measures
+        if name in b.measures
+    }
     groups = []
-    for group, mask_Q in groups_of([of_a[key] for key in scored], dimensions):
-        keys = [scored[place] for place in np.flatnonzero(mask_Q)]
-        paired = {
-            parser: pair(np.array([left[key] for key in keys]), np.array([right[key] for key in keys]), how)
-            for parser, (left, right) in scores.items()
-        }
-        groups.append(GroupComparison(group, len(keys), paired))
+    for group, mask_Q in groups_of([of_a[key] for key in same], dimensions):
+        keys = [same[place] for place in np.flatnonzero(mask_Q).tolist()]
+        groups.append(GroupComparison(group, len(keys), _pairs(scores, keys, how), _pairs(measures, keys, how)))
+    scored = set().union(*(left.keys() & right.keys() for left, right in scores.values()))
     return Comparison(
-        groups, sorted(of_a.keys() - of_b.keys()), sorted(of_b.keys() - of_a.keys()), differ, len(same) - len(scored)
+        groups=groups,
+        only_a=sorted(of_a.keys() - of_b.keys()),
+        only_b=sorted(of_b.keys() - of_a.keys()),
+        differ=sorted(set(shared) - set(same)),
+        not_scored=len(set(same) - scored),
     )
 
 
-def pair(score_a_Q: np.ndarray, score_b_Q: np.ndarray, how: Bootstrap) -> Paired:
-    """Questions on both sides in one order, at least one.
+def pair(value_a_Q: np.ndarray, value_b_Q: np.ndarray, how: Bootstrap) -> Paired:
+    """Questions in one order on both sides, at least one.
 
-    Scores are sums of tenths and of samples: below 1e-9 a difference is rounding.
+    Values are sums of tenths and of samples: below 1e-9 a difference is rounding.
     """
-    difference_Q = np.round(score_b_Q - score_a_Q, 9)
-    estimate = mean(difference_Q, how)
-    assert estimate is not None
+    difference_Q = np.round(value_b_Q - value_a_Q, 9)
     wins, losses = int((difference_Q > 0).sum()), int((difference_Q < 0).sum())
-    binary = bool(np.isin(np.concatenate([score_a_Q, score_b_Q]), (0.0, 1.0)).all())
     return Paired(
-        float(score_a_Q.mean()), float(score_b_Q.mean()), estimate, wins, losses, sign_test(wins, losses), binary
+        questions=len(difference_Q),
+        mean_a=float(value_a_Q.mean()),
+        mean_b=float(value_b_Q.mean()),
+        difference=mean(difference_Q, how),
+        wins=wins,
+        losses=losses,
+        p_value=sign_test(wins, losses),
+        mcnemar=bool(np.isin(np.concatenate([value_a_Q, value_b_Q]), (0.0, 1.0)).all()),
     )
+
+
+def _pairs(
+    columns: Mapping[str, tuple[dict[Question, float], dict[Question, float]]], keys: Sequence[Question], how: Bootstrap
+) -> dict[str, Paired]:
+    """Of each column with a value on both sides."""
+    found = {}
+    for name, (left, right) in columns.items():
+        both = [key for key in keys if key in left and key in right]
+        if both:
+            found[name] = pair(np.array([left[key] for key in both]), np.array([right[key] for key in both]), how)
+    return found
 
 
 def _first_rows(responses: Responses) -> dict[Question, Row]:
@@ -93,13 +113,11 @@ def _asked(row: Row) -> tuple[str, str, str, tuple[str, ...]]:
     return row.problem_type, row.ground_truth, row.question, row.options
 
 
-def _by_question(responses: Responses, parser: str) -> dict[Question, float]:
-    kept_N = ~np.isnan(responses.scores[parser])
-    if not kept_N.any():
-        return {}
-    places = np.flatnonzero(kept_N)
-    question_M = responses.question_N[kept_N]
-    first_Q = places[np.unique(question_M, return_index=True)[1]]
-    means_Q = question_means(responses.scores[parser][kept_N], question_M)
+def _by_question(responses: Responses, value_N: np.ndarray) -> dict[Question, float]:
+    """Mean of the known values of each question that has some."""
+    places = np.flatnonzero(~np.isnan(value_N))
+    question_M = responses.question_N[places]
+    first_Q = places[np.unique(question_M, return_index=True)[1]].tolist()
+    means_Q = question_means(value_N[places], question_M).tolist()
     rows = [responses.rows[place] for place in first_Q]
-    return {(row.dataset, row.id): float(score) for row, score in zip(rows, means_Q, strict=True)}
+    return {(row.dataset, row.id): value for row, value in zip(rows, means_Q, strict=True)}

@@ -61,16 +61,14 @@ def percentile_interval(replicates_R: np.ndarray, how: Bootstrap) -> tuple[float
     return float(low), float(high)
 
 
-def ratio(numerator_Q: np.ndarray, denominator_Q: np.ndarray, how: Bootstrap) -> Estimate | None:
-    """The ratio of sums over questions and its percentile interval; None where the denominators are all 0."""
-    total = denominator_Q.sum()
-    if total == 0:
-        return None
+def ratio(numerator_Q: np.ndarray, denominator_Q: np.ndarray, how: Bootstrap) -> Estimate:
+    """The ratio of sums over questions, at least one of whose denominators is not 0, and its percentile interval."""
     replicates_R = ratio_replicates(numerator_Q, denominator_Q, how)
-    return Estimate(float(numerator_Q.sum() / total), *percentile_interval(replicates_R, how))
+    return Estimate(float(numerator_Q.sum() / denominator_Q.sum()), *percentile_interval(replicates_R, how))
 
 
-def mean(value_Q: np.ndarray, how: Bootstrap) -> Estimate | None:
+def mean(value_Q: np.ndarray, how: Bootstrap) -> Estimate:
+    """Of at least one question."""
     return ratio(value_Q, np.ones(len(value_Q)), how)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from verl_care.evaluation.scoring.comparison import Comparison, Question
+from verl_care.evaluation.scoring.comparison import Comparison, Paired, Question
 from verl_care.evaluation.scoring.rules import PARSERS
 from verl_care.evaluation.scoring.summary import Group, Summary, VsiBench
 from verl_care.evaluation.scoring.tables import Cell, Table
@@ -26,10 +26,11 @@ def score_tables(
     summaries: Sequence[Summary],
     vsi_bench: VsiBench | None,
     failures: Sequence[tuple[str, int]],
+    left_out: int,
     parser: str,
 ) -> Iterator[Table]:
     """Accuracy, and what a run has beyond it: samples, measures of consistency, VSI-Bench's types, failures."""
-    yield _accuracy(name, summaries, parser)
+    yield _accuracy(name, summaries, left_out, parser)
     if any(summary.samples for summary in summaries):
         yield _samples(name, summaries, parser)
     if any(summary.consistency for summary in summaries):
@@ -46,10 +47,12 @@ def _ordered(parser: str) -> tuple[str, ...]:
     return (parser, *(other for other in PARSERS if other != parser))
 
 
-def _accuracy(name: str, summaries: Sequence[Summary], parser: str) -> Table:
+def _accuracy(name: str, summaries: Sequence[Summary], left_out: int, parser: str) -> Table:
     parsers = _ordered(parser)
     counts = ("missing", "cut off", "no block", "unread", "not scored")
-    notes = list(_SCORE_NOTES)
+    notes: list[str] = [*_SCORE_NOTES]
+    if left_out:
+        notes.append(f"{left_out} rows are left out: --failures drops what has no response, or its batch of four, too.")
     if any(summary.not_scored for summary in summaries):
         notes.append(
             "not scored: the released evaluation has no rule for OCR and free-form answers, and none is known "
@@ -112,22 +115,15 @@ def _vsi_bench(name: str, score: VsiBench) -> Table:
     return Table(f"{name}: VSI-Bench by its types", ("", "questions", "score"), rows, notes)
 
 
-def comparison_tables(name_a: str, name_b: str, comparison: Comparison, parser: str) -> Iterator[Table]:
+def comparison_tables(
+    name_a: str, name_b: str, comparison: Comparison, settings: Sequence[tuple[str, str, str]], parser: str
+) -> Iterator[Table]:
+    """By both parsers, by every measure of both runs, and what could not be compared or differs in the settings."""
+    names = f"{name_a} (A) and {name_b} (B)"
     for p in _ordered(parser):
-        rows = [
-            (
-                *(label(g.group), g.questions, g.paired[p].mean_a, g.paired[p].mean_b, g.paired[p].difference),
-                *(g.paired[p].wins, g.paired[p].losses, f"{g.paired[p].p_value:.4f}"),
-                "McNemar" if g.paired[p].mcnemar else "sign",
-            )
-            for g in comparison.groups
-        ]
-        yield Table(
-            f"{name_a} (A) and {name_b} (B), {p}",
-            ("", "questions", "A", "B", "B - A", "B wins", "A wins", "p", "test"),
-            rows,
-            ("Questions of both runs. p: exact, two-sided; [ ]: 95 % of bootstrap resamples of question pairs.",),
-        )
+        yield _paired(f"{names}, {p}", [(g.group, g.scores.get(p)) for g in comparison.groups])
+    for measure in dict.fromkeys(measure for g in comparison.groups for measure in g.measures):
+        yield _paired(f"{names}, {measure}", [(g.group, g.measures.get(measure)) for g in comparison.groups])
     left_out = (
         ("only in A", comparison.only_a),
         ("only in B", comparison.only_b),
@@ -138,6 +134,21 @@ def comparison_tables(name_a: str, name_b: str, comparison: Comparison, parser: 
         rows.append(("no rule scores them", comparison.not_scored, "see --open-answers"))
     if rows:
         yield Table("not compared", ("why", "questions", "which"), rows)
+    if settings:
+        yield Table("settings that differ", ("setting", "A", "B"), settings)
+
+
+def _paired(title: str, groups: Sequence[tuple[Group, Paired | None]]) -> Table:
+    rows = [
+        (
+            *(label(group), found.questions, found.mean_a, found.mean_b, found.difference),
+            *(found.wins, found.losses, f"{found.p_value:.4f}", "McNemar" if found.mcnemar else "sign"),
+        )
+        for group, found in groups
+        if found
+    ]
+    notes = ("Questions of both runs. p: exact, two-sided; [ ]: 95 % of bootstrap resamples of question pairs.",)
+    return Table(title, ("", "questions", "A", "B", "B - A", "B wins", "A wins", "p", "test"), rows, notes)
 
 
 def _names(questions: Sequence[Question]) -> str:

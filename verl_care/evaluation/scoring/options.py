@@ -31,7 +31,11 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
     parser.add_argument("--parser", choices=PARSERS, default="exact", help="whose numbers come first; both are shown")
     parser.add_argument(
-        "--by", nargs="+", default=list(DIMENSIONS), metavar="TAG", help="what to divide by; also scenario, source"
+        "--by",
+        nargs="+",
+        default=list(DIMENSIONS),
+        metavar="TAG",
+        help="what to divide by; also dataset, scenario, source",
     )
     rules = parser.add_argument_group("rules", "deviations from the released evaluation, and back")
     rules.add_argument("--as-released", action="store_true", help="failures and open answers as released")

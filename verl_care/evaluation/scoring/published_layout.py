@@ -35,7 +35,7 @@ def entries_of(name: str, responses: Responses, parser: str, how: Bootstrap) -> 
 
     def add(metric: str, dataset: str, estimate: Estimate | None, questions: int) -> None:
         if estimate is not None:
-            figure = Figure(metric, dataset, name, estimate.mean, "this run")
+            figure = Figure(metric, dataset, name, estimate.mean, "ours")
             entries.append(Entry(figure, False, questions, estimate.low, estimate.high))
 
     places = [_dataset(row) for row in rows]
@@ -145,4 +145,4 @@ def _percent(entry: Entry | None) -> str:
 
 
 def _origin(published: bool) -> str:
-    return "the paper" if published else "this run"
+    return "the paper" if published else "ours"

@@ -15,7 +15,7 @@ from verl_care.evaluation.scoring.responses import Responses, benchmark_of
 from verl_care.evaluation.scoring.rules import PARSERS
 from verl_care.evaluation.scoring.samples import best_of, majority, question_means
 
-DIMENSIONS = ("dataset", "problem_type", "domain", "task_type", "duration")
+DIMENSIONS = ("problem_type", "domain", "task_type", "duration")
 NO_TAG = "(none)"
 
 
@@ -104,7 +104,7 @@ def summarise(responses: Responses, group: Group, mask_N: np.ndarray, how: Boots
     question_M = responses.question_N[mask_N]
     scored_N = mask_N & ~np.isnan(responses.scores["exact"])
     answered_N = mask_N & ~responses.missing_N
-    unread = sum(responses.answers["lenient"][place] is None for place in np.flatnonzero(answered_N))
+    unread = sum(responses.answers["lenient"][place] is None for place in np.flatnonzero(answered_N).tolist())
     return Summary(
         group=group,
         questions=len(np.unique(question_M)),
@@ -136,7 +136,7 @@ def _samples(responses: Responses, scored_N: np.ndarray, how: Bootstrap) -> Samp
     if k < 2:
         return None
     votes, best = {}, {}
-    places = np.flatnonzero(scored_N)
+    places = np.flatnonzero(scored_N).tolist()
     for parser in PARSERS:
         answers = [responses.answers[parser][place] for place in places]
         votes[parser] = mean(majority(responses.scores[parser][scored_N], answers, question_M), how)
@@ -169,6 +169,8 @@ def consistency(responses: Responses, name: str, mask_N: np.ndarray, how: Bootst
 
 
 def _over_questions(value_N: np.ndarray, kept_N: np.ndarray, responses: Responses, how: Bootstrap) -> Estimate | None:
+    if not kept_N.any():
+        return None
     _, inverse_M = np.unique(responses.question_N[kept_N], return_inverse=True)
     return ratio(np.bincount(inverse_M, weights=value_N[kept_N]), np.bincount(inverse_M).astype(float), how)
 

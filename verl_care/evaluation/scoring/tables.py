@@ -91,7 +91,9 @@ def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
     A spreadsheet runs a cell that begins like a formula: such texts get an apostrophe in front.
     """
     flat = [flattened(record) for record in records]
-    columns = list(dict.fromkeys(name for record in flat for name in record))
+    named = dict.fromkeys(name for record in flat for name in record)
+    nested = {name.rpartition(".")[0] for name in named}  # of some records a mapping, of others None
+    columns = [name for name in named if name not in nested]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_inert(name) for name in columns])

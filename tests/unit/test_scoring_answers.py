@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.evaluated import OPTIONS, a_row, answered
@@ -157,11 +157,28 @@ def test_the_place():
     assert place_of("a</think> ") == ("a</think>", False)
 
 
-PIECES = ["<think>", "</think>", "<answer>", "</answer>", "answer is ", "\\boxed{", "}", " ", "\n", "A", "B", "2", "3.0"]
+PIECES = [
+    "<think>",
+    "</think>",
+    "<answer>",
+    "</answer>",
+    "answer is ",
+    "\\boxed{",
+    "}",
+    " ",
+    "\n",
+    "A",
+    "B",
+    "2",
+    "3.0",
+]
 texts = st.one_of(st.text(), st.lists(st.sampled_from([*PIECES, ".", ",", "(", ")", "grab knife"])).map("".join))
 
 
-@given(texts, st.sampled_from([("multiple choice", "A"), ("numerical", "3"), ("numerical", "3.0"), ("regression", "2")]))
+@settings(deadline=None)  # the first call imports graders
+@given(
+    texts, st.sampled_from([("multiple choice", "A"), ("numerical", "3"), ("numerical", "3.0"), ("regression", "2")])
+)
 def test_lenient_is_never_below_exact(response, asked):
     kind, truth = asked
     for rules in (Rules(), Rules(no_block="wrong")):
@@ -169,6 +186,7 @@ def test_lenient_is_never_below_exact(response, asked):
         assert 0 <= found.exact.score <= found.lenient.score <= 1
 
 
+@settings(deadline=None)  # the first call imports graders
 @given(texts, st.sampled_from(["OCR", "free-form"]))
 def test_open_answers_too(response, kind):
     found = read_response(a_row("1", response, "grab knife", problem_type=kind), Rules(open_answers="graded"))

@@ -17,7 +17,7 @@ from verl_care.evaluation.scoring.intervals import Estimate
 Cell = str | int | float | Estimate | None
 """A float is a share and written in percent; so is an Estimate, with its interval."""
 
-_WIDEST = 120  # characters of one text from the data
+_WIDEST, _LONGEST_NOTE = 120, 1000  # characters
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|~#"} | {"&": "&amp;"})
 _FORMULA = ("=", "+", "-", "@")
 
@@ -30,9 +30,9 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def printable(text: str) -> str:
+def printable(text: str, widest: int = _WIDEST) -> str:
     """One line without control, direction or private characters, which are written as their escapes."""
-    shown = text if len(text) <= _WIDEST else f"{text[:_WIDEST]}..."
+    shown = text if len(text) <= widest else f"{text[:widest]}..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
@@ -61,7 +61,7 @@ def as_text(tables: Iterable[Table]) -> str:
             drawn.add_row(*(Text(shown(cell)) for cell in row))
         console.print(drawn)
         for note in table.notes:
-            console.print(Text(f"  {note}"))
+            console.print(Text(f"  {printable(note, _LONGEST_NOTE)}"))
         console.print()
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
@@ -74,13 +74,13 @@ def as_markdown(tables: Iterable[Table]) -> str:
         rule = ["---", *["---:"] * (len(head) - 1)]
         body = [[_markdown(shown(cell)) for cell in row] for row in table.rows]
         lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
-        notes = [f"* {_markdown(note)}" for note in table.notes]
+        notes = [f"* {_markdown(note, _LONGEST_NOTE)}" for note in table.notes]
         parts.append("\n".join([f"### {_markdown(table.title)}", "", *lines, *([""] if notes else []), *notes]))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(text: str) -> str:
-    escaped = printable(text).translate(_MARKDOWN)
+def _markdown(text: str, widest: int = _WIDEST) -> str:
+    escaped = printable(text, widest).translate(_MARKDOWN)
     indent = len(escaped) - len(escaped.lstrip(" "))
     return "\u00a0" * indent + escaped[indent:]
 

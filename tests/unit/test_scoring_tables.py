@@ -166,6 +166,7 @@ def test_what_cannot_be_done_is_said(runs, capsys, monkeypatch, tmp_path):
     assert "care_evaluate" in refused("score", tmp_path)
     assert "--layout published" in refused("score", runs[0], "--with-published")
     assert "a seed from 0 on" in refused("score", runs[0], "--seed", "-1")
+    assert "there are dataset, domain" in refused("score", runs[0], "--by", "domian")
     append_rows(tmp_path / "other", [a_row("x", None, dataset="zoo")])
     assert "share no question" in refused("compare", runs[0], tmp_path / "other")
     assert "SEED-Bench-R1" in refused("score", tmp_path / "other", "--layout", "published")

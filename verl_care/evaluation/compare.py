@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     folders = (arguments.run_a, arguments.run_b)
     name_a, name_b = options.names_of(folders)
     a, b = (options.read_run(folder, rules) for folder in folders)
-    found = compare(a, b, how, arguments.by)
+    found = compare(a, b, how, options.dimensions_of(arguments, (a, b)))
     if not any(group.scores for group in found.groups):
         raise ValueError(
             f"{name_a} and {name_b} share no question that is scored: {len(found.only_a)} are only in the first, "

@@ -33,7 +33,7 @@ def _standard(arguments: argparse.Namespace) -> None:
     names = options.names_of(arguments.run_folders)
     for name, folder in zip(names, arguments.run_folders, strict=True):
         responses = options.read_run(folder, rules)
-        found = summary.summaries(responses, how, arguments.by)
+        found = summary.summaries(responses, how, options.dimensions_of(arguments, [responses]))
         vsi_bench, failures = summary.vsi_bench_score(responses, how), summary.failures_of(responses.rows)
         tables += layouts.score_tables(name, found, vsi_bench, failures, responses.dropped, arguments.parser)
         records += [{"run": name, **asdict(one)} for one in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -32,10 +32,9 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parser", choices=PARSERS, default="exact", help="whose numbers come first; both are shown")
     parser.add_argument(
         "--by",
-        nargs="+",
-        default=list(DIMENSIONS),
+        nargs="*",
         metavar="TAG",
-        help="what to divide by; also dataset, scenario, source",
+        help=f"what to divide by, instead of {' '.join(DIMENSIONS)}: also dataset, scenario, source",
     )
     rules = parser.add_argument_group("rules", "deviations from the released evaluation, and back")
     rules.add_argument("--as-released", action="store_true", help="failures and open answers as released")
@@ -62,6 +61,17 @@ def bootstrap_of(arguments: argparse.Namespace) -> Bootstrap:
             "since 2.5 % of them lie beyond each end of an interval, and a seed from 0 on"
         )
     return Bootstrap(resamples=arguments.resamples, seed=arguments.seed)
+
+
+def dimensions_of(arguments: argparse.Namespace, runs: Iterable[Responses]) -> Sequence[str]:
+    """Raises: ValueError for a tag asked for that no row has."""
+    if arguments.by is None:
+        return DIMENSIONS
+    known = {"dataset", *DIMENSIONS} | {tag for run in runs for row in run.rows for tag in row.tags}
+    for tag in arguments.by:
+        if tag not in known:
+            raise ValueError(f"--by {tag}: no row has such a tag; there are {', '.join(sorted(known))}")
+    return arguments.by
 
 
 def read_run(run: Path, rules: Rules) -> Responses:

@@ -73,6 +73,9 @@ def test_a_truth_may_stand_in_tags():
         ("E", None),  # no such option
         ("knife", None),
         ("?", None),
+        ("N/A", None),
+        ("None of the above", None),
+        ("A/B", None),
     ],
 )
 def test_a_letter_in_a_block(inside, letter):
@@ -86,6 +89,8 @@ def test_a_letter_in_a_block(inside, letter):
         ("<think>A is open.</think> B", "B"),
         ("<think>A is open.</think>\nThe answer is B because the knife is needed.", "B"),
         ("Option A is wrong. The answer is B.", "B"),
+        ("Therefore the best choice is option B.", "B"),
+        ("The answer to the question is B", "B"),
         ("The answer is A. Wait. The answer is C.", "C"),  # the last word counts
         ("Let me see.\nB. grab knife", "B"),
         (r"So it is \boxed{B}, since the drawer is open", "B"),
@@ -135,6 +140,9 @@ def test_without_options_every_letter_is_one():
         ("1/2", None),
         ("between 2 and 3", None),
         ("many", None),
+        ("one hundred", None),
+        ("twenty-one", None),
+        ("3 and a half", None),
         ("inf", None),
         ("1e999", None),
     ],

@@ -27,7 +27,8 @@ _BRACKETS = " \t\r\n.,:;!?()[]{}<>'’"
 _BOX = re.compile(r"\\f?box(?:ed)?\{")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathit)\{")
 _SAYS = re.compile(
-    r"\banswer\b[ \t]{0,3}(?:(?:is|was|would be|should be|must be)\b)?[ \t]{0,3}[:=]?\s{0,3}"
+    r"\b(?:answer(?: to (?:the|this) question)?|(?:best|correct|right|final) (?:option|choice|action|step))\b[ \t]{0,3}"
+    r"(?:(?:is|was|would be|should be|must be)\b)?[ \t]{0,3}[:=]?\s{0,3}"
     r"(?:(?:the |definitely )?(?:option|choice|letter)\b[ \t:]{0,3})?",
     re.IGNORECASE,
 )
@@ -35,11 +36,18 @@ _NAMED = re.compile(r"\b(?:option|choice|letter)\b[ \t:]{0,3}", re.IGNORECASE)
 # Capital letters that stand alone. "A drawer" and "I think" are words: then a small letter follows a blank.
 _STANDING = re.compile(r"(?<![\w'’])(?:[AI](?![ \t]{1,3}[a-z])|[B-HJ-Z]|[AI](?= (?:because|since|or|and)\b))(?![\w'’])")
 _LEADING = re.compile(r"[(\[]?([A-Za-z])[)\].:,\-]+\s*(.*)", re.DOTALL)
-_DENIAL = re.compile(r"\b(?:not|neither|nor|except|cannot)\b|n['’]t\b", re.IGNORECASE)
+_DENIAL = re.compile(r"\b(?:not|neither|nor|none|except|cannot|n/a)\b|n['’]t\b", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.^])[-+]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
 _WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+# "one hundred" is not 1 and "3 and a half" not 3: beside such a word nothing is read.
+_PARTS = frozenset(
+    (
+        *("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million"),
+        *("billion", "dozen", "half", "third", "quarter"),
+    )
 )
 _WORD_VALUES = {word: float(value) for value, word in enumerate(_WORDS)}
 _LETTER_WORDS = re.compile(r"[^\W\d_]+")
@@ -187,8 +195,10 @@ def _said_number(text: str) -> float | None:
 def _only_number(text: str) -> float | None:
     """The only number of a text, in digits or else in words up to twenty."""
     text = text[:WINDOW]
+    spoken = {match[0].casefold().removesuffix("s") for match in _LETTER_WORDS.finditer(text)}
+    if spoken & _PARTS:
+        return None
     values = {value for match in _NUMBER.finditer(text) if (value := number(match[0])) is not None}
     if not values:
-        spoken = (match[0].casefold() for match in _LETTER_WORDS.finditer(text))
-        values = {_WORD_VALUES[word] for word in spoken if word in _WORD_VALUES}
+        values = {_WORD_VALUES[word] for word in spoken & _WORD_VALUES.keys()}
     return values.pop() if len(values) == 1 else None

@@ -6,7 +6,9 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "judge": "verl_care.evaluation.judge.command",
+}
 """Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""
 
 

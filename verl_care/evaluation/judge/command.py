@@ -7,9 +7,14 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verl_care.evaluation import rows
 from verl_care.evaluation.judge import prompts
+
+if TYPE_CHECKING:
+    from verl_care.evaluation.judge.judging import Judge
+    from verl_care.evaluation.judge.summary import Usage
 
 DESCRIPTION = "ask a language model whether each response's reasoning supports its answer"
 _KEY = "OPENAI_API_KEY"
@@ -23,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=_positive, help="judge so many responses of each data set, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--concurrency", type=_positive, default=16, help="requests at a time")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one attempt")
-    parser.add_argument("--retries", type=int, default=4, help="attempts after the first")
+    parser.add_argument("--timeout", type=_seconds, default=60.0, help="seconds for one attempt")
+    parser.add_argument("--retries", type=_whole, default=4, help="attempts after the first")
     parser.add_argument("--ask-again", action="store_true", help="ask again where the server failed in an earlier call")
     parser.add_argument("--temperature", type=_temperature, default=0.0, help="a number, or `server`: its own default")
     parser.add_argument("--max-tokens", type=_positive, help="of a reply; a judge that reasons first needs more")
@@ -69,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _judge(arguments, judge, chosen):
+async def _judge(arguments: argparse.Namespace, judge: Judge, chosen: list[rows.Row]) -> Usage:
     from tqdm import tqdm
 
     from verl_care.evaluation.judge.cache import Cache, default_folder
@@ -77,7 +82,7 @@ async def _judge(arguments, judge, chosen):
     from verl_care.evaluation.judge.server import Server
 
     verdicts = Verdicts(arguments.run_folder, judge)
-    key = os.environ.get(arguments.api_key_env) or "none"  # a server of one's own asks for none
+    key = os.environ.get(arguments.api_key_env) or "EMPTY"  # a server of one's own asks for none
     server = Server(arguments.base_url, key, timeout=arguments.timeout, retries=arguments.retries)
     cache = Cache(arguments.cache or default_folder())
     try:
@@ -91,11 +96,22 @@ async def _judge(arguments, judge, chosen):
         await server.close()
 
 
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)
+
+
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
+    if _whole(text) < 1:
+        raise argparse.ArgumentTypeError("0 is too few")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time above 0")
+    return float(text)
 
 
 def _temperature(text: str) -> float | None:

@@ -105,3 +105,17 @@ def row(number: int, response: str | None = "<think>It is soup.</think><answer>A
         "tags": {"domain": "the-domain-itself"},
     }  # fmt: skip
     return Row(**{**fields, **changes})
+
+
+class Clock:
+    """Sleeps without time; `chance` is the jitter."""
+
+    def __init__(self, chance: float = 0.0):
+        self.waits: list[float] = []
+        self._chance = chance
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def chance(self) -> float:
+        return self._chance

@@ -6,7 +6,7 @@ import json
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.judge_server import row
@@ -24,11 +24,13 @@ VERSIONS = {
 }
 
 
+@settings(deadline=None)  # no test asserts on time
 @given(ANY_TEXT, st.lists(ANY_TEXT))
 def test_quoted_text_comes_back_whole(text: str, options: list[str]) -> None:
     assert json.loads(quote({"a": text, "b": options})) == {"a": text, "b": options}
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_nothing_in_quoted_text_ends_it(text: str) -> None:
     written = quote({"a": text})
@@ -193,6 +195,7 @@ def test_a_body_of_another_shape_is_an_empty_reply(body: bytes) -> None:
     assert verdict.read(reply_of(body), prompts.load("care_v1")).why == "empty reply"
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_no_reply_raises(text: str) -> None:
     assert verdict.read(Reply(text, "stop", False, 0, 0), prompts.load("care_v1"), fenced=True).value is None

@@ -173,6 +173,7 @@ async def judge_rows(
             try:
                 reply = await server.complete(request)
             except NoReply as failure:
+                usage.failures.setdefault(failure.why, str(failure))
                 verdicts.add(Measured(row.key, None, failure.why), key, None)
                 progress(1)
                 continue

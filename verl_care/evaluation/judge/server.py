@@ -30,8 +30,7 @@ class NoReply(Exception):
     """This request is not answered; others may be.
 
     Attributes:
-        why: for the measure: "timeout", "busy", "server error", "rejected".
-        asked_again: whether a later run should try.
+        why: for the measure: one of `TRANSIENT`, or "rejected".
     """
 
     def __init__(self, why: str, detail: str = ""):
@@ -40,6 +39,7 @@ class NoReply(Exception):
 
 
 TRANSIENT = ("timeout", "busy", "server error")
+"""Reasons that may be gone when it is asked again."""
 
 
 class Server:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from verl_care.evaluation.judge.quoting import printable
 from verl_care.evaluation.judge.verdict import Reply
@@ -22,6 +22,7 @@ class Usage:
     cached: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    failures: dict[str, str] = field(default_factory=dict)  # the first of each kind, as the server told it
 
     def add(self, reply: Reply) -> None:
         self.asked += 1
@@ -33,7 +34,8 @@ class Usage:
         return (self.prompt_tokens * price_in + self.completion_tokens * price_out) / 1e6
 
     def __str__(self) -> str:
-        return (
+        told = "".join(f"the first of {why!r}: {first}\n" for why, first in sorted(self.failures.items()))
+        return told + (
             f"{self.asked} requests, {self.cached} replies from the cache, "
             f"{self.prompt_tokens} tokens in, {self.completion_tokens} out"
         )

@@ -74,14 +74,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cut": "<think>red is",
         "endless": "<think>" + "red is seen. " * 2000 + "</think><answer>B</answer>",
     }
+    options = ("A. cut the pie", "B. heat the soup")
     rows.append_rows(
         folder,
         (
-            Row("miniature/L1", name, 0, "multiple choice", "B", "What is next?", ("A. cut the pie", "B. heat the soup"),
-                text, "stop", None)
+            Row("miniature/L1", name, 0, "multiple choice", "B", "What is next?", options, text, "stop", None)
             for name, text in responses.items()
         ),
-    )  # fmt: skip
+    )
     return folder
 
 

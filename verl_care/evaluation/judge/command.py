@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from filelock import FileLock, Timeout
 
+    if find_spec("openai") is None:
+        raise ValueError("the client of the judge's server is not installed: pip install openai, or verl_care[eval]")
     from verl_care.evaluation.judge.judging import Judge, sample
 
     judge = Judge(

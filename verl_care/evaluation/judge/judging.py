@@ -187,11 +187,11 @@ async def judge_rows(
         return usage
     usage.add(await _try_out(server, judge))
     questions = chain([first], questions)
-    await _all_or_none([worker(questions) for _ in range(concurrency)])
+    await _together([worker(questions) for _ in range(concurrency)])
     return usage
 
 
-async def _all_or_none(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _together(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Until all have ended, or one has failed: the others do not go on then."""
     tasks = [asyncio.ensure_future(worker) for worker in workers]
     try:

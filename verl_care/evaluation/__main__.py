@@ -9,6 +9,7 @@ from importlib import import_module
 COMMANDS: dict[str, str] = {
     "score": "verl_care.evaluation.score",
     "compare": "verl_care.evaluation.compare",
+    "judge": "verl_care.evaluation.judge.command",
 }
 """Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""
 

@@ -59,7 +59,8 @@ class CareQwen2_5_VL(Qwen2_5_VL):
         """Responses in the order of the requests; an empty one where a clip or image cannot be read."""
         results, started = [], time.time()
         for request in tqdm(requests, desc="Responding", disable=self.rank != 0):
-            _, messages_of, settings, doc_id, task, split = request.args
+            arguments: Any = request.args
+            _, messages_of, settings, doc_id, task, split = arguments
             messages = ChatMessages(messages=messages_of(self.task_dict[task][split][doc_id])).to_hf_messages()
             try:
                 inputs = self._inputs(messages)
@@ -91,10 +92,11 @@ class CareQwen2_5_VL(Qwen2_5_VL):
 
     def _generate(self, inputs: Any, settings: Mapping[str, Any]) -> torch.Tensor:
         """Token ids of the response; greedy at temperature 0."""
+        model: Any = self.model  # transformers' types deny that it generates
         sampled = settings["temperature"] > 0
         chosen = ("temperature", "top_p", "top_k") if sampled else ()
         with torch.inference_mode():
-            made = self.model.generate(
+            made = model.generate(
                 **inputs,
                 do_sample=sampled,
                 max_new_tokens=settings["max_new_tokens"],

@@ -22,6 +22,7 @@ from verl_care.data.prompts import prompt_text, with_options
 from verl_care.rewards.grading import extract_answer, grade, has_format
 
 WORDINGS = {"released": "released_evaluation", "plain": "plain"}
+SOURCES = {"source_L1": "L1", "source_L2": "L2", "source_L3": "L3"}
 DOMAINS = ("daily", "hobbies", "recreation", "work")
 """Of L3, by the first word of `domain`, as the paper's table names them."""
 
@@ -41,19 +42,27 @@ def _wording() -> Any:
 
 
 def _source(level: str) -> dict[str, Any]:
-    """`dataset_kwargs` of a level: its annotations as lines of text, so that nobody guesses their types."""
-    return {"data_files": {"validation": str(_root() / "annotations" / f"validation_{level}.jsonl")}}
+    file = _root() / "annotations" / f"validation_{level}.jsonl"
+    if not file.is_file():
+        raise ValueError(f"SEED_BENCH_R1_ROOT={_root()} has no {file.relative_to(_root())}")
+    return {"data_files": {"test": str(file)}}
 
 
-source_L1, source_L2, source_L3 = _source("L1"), _source("L2"), _source("L3")
+def __getattr__(name: str) -> dict[str, Any]:
+    """source_L1, source_L2, source_L3: `dataset_kwargs` of a level. Its annotations are read as lines of text, so that
+    nobody guesses their types. Looked up when a YAML file names one: the other levels need not be there."""
+    if name not in SOURCES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _source(SOURCES[name])
 
 
 def questions(lines: Dataset) -> Dataset:
     """The questions of an annotation file.
 
     Raises:
-        ValueError: for a row that our converter would leave out too, a missing clip or image among them: it would have
-            to count as wrong, and better stops the run before the model is loaded.
+        SystemExit: for a row that our converter would leave out too, a missing clip or image among them. It would have
+            to count as wrong, and better stops the run at once. Anything else lmms-eval tries five times, and then
+            names no cause.
     """
     media, wording = MediaRoot(_root()), _wording()
     found = []
@@ -61,7 +70,7 @@ def questions(lines: Dataset) -> Dataset:
         try:
             found.append(question(json.loads(line), media, wording))
         except ValueError as error:
-            raise ValueError(f"line {number} of the annotations: {error}") from error
+            raise SystemExit(f"line {number} of SEED-Bench-R1's annotations: {error}") from error
     return Dataset.from_list(found)
 
 

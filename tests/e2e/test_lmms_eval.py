@@ -18,7 +18,6 @@ import torch
 from data_prep import miniature, seed_bench_r1
 from recipes.quickstart.stages import CHECKPOINT
 from verl_care.data.dataset import CareDataset
-from verl_care.data.media import MediaError
 from verl_care.positions import rope_index
 from verl_care.rewards.grading import extract_answer, grade, has_format
 
@@ -134,7 +133,7 @@ def lmms_eval(program: str, world: Path, out: Path, model: str, model_args: str)
         "HF_HUB_OFFLINE": "1",
         "FORCE_QWENVL_VIDEO_READER": "decord",
     }
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=500)
     results = list(out.rglob("*_results.json"))
     assert len(results) == 1, done.stdout[-2000:] + done.stderr[-4000:]
     found = json.loads(results[0].read_text())
@@ -174,7 +173,7 @@ def responses(samples: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_lmms_eval_with_its_own_model(worlds, ours, tmp_path):
     """Its own sampling of frames, and transformers' positions: other responses, yet scored as ours would be."""
     model_args = "max_num_frames=16,min_pixels=784,max_pixels=100352"
@@ -189,7 +188,7 @@ def test_lmms_eval_with_its_own_model(worlds, ours, tmp_path):
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_its_own_model_with_our_positions_answers_as_ours(worlds, ours, tmp_path):
     model_args = "max_num_frames=16,min_pixels=784,max_pixels=100352"
     found = lmms_eval("recipes.lmms_eval", worlds[0], tmp_path, "qwen2_5_vl", model_args)
@@ -199,7 +198,7 @@ def test_its_own_model_with_our_positions_answers_as_ours(worlds, ours, tmp_path
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_our_model_answers_as_ours_and_counts_a_clip_that_does_not_decode(worlds, ours, tmp_path):
     found = lmms_eval("recipes.lmms_eval", worlds[1], tmp_path, "qwen2_5_vl_care", "")
     check_scores(found, ours)

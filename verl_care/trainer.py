@@ -18,7 +18,6 @@ from tqdm import tqdm
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import register_trainer
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
@@ -30,6 +29,7 @@ from verl_care.metrics import care_metrics
 from verl_care.packing import media
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
+from verl_care.validation import MeasuredValidation
 from verl_care.workers import CareWorker
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ logger.setLevel(logging.INFO)
 
 
 @register_trainer("care")
-class CareTrainer(PPOTrainerSync):
+class CareTrainer(MeasuredValidation):
     """`trainer.v1.trainer_mode=care`."""
 
     def __init__(self, config: DictConfig):

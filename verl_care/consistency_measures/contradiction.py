@@ -43,15 +43,18 @@ def concluded_option(reasoning: str, options: Sequence[str]) -> int | None:
     """
     names = Options.of(options)
     concluded: int | None = None
+    any_cue = False
     alone: int | None = None
     """The one option that the clause read last names without a cue, in a way that ends a reasoning."""
     for clause in clauses(reasoning[-READ_CHARACTERS:], names):
         finding = read(clause, names)
-        concluded = _after(concluded, clause, finding)
+        concluded, any_cue = _after(concluded, clause, finding), any_cue or finding.concludes
+        if concluded is not None and is_bare(clause, finding, names) and concluded not in finding.named:
+            concluded = None  # "the answer is B. cut onion", and B is another option
         alone = _alone(clause, finding, names, before=alone)
-    if concluded is None and alone != _LISTED:
-        return alone
-    return concluded
+    if any_cue:
+        return concluded
+    return None if alone == _LISTED else alone
 
 
 def _after(concluded: int | None, clause: Clause, finding: Finding) -> int | None:

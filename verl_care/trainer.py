@@ -18,6 +18,7 @@ from tqdm import tqdm
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
@@ -37,7 +38,7 @@ logger.setLevel(logging.INFO)
 
 
 @register_trainer("care")
-class CareTrainer(MeasuredValidation):
+class CareTrainer(MeasuredValidation, PPOTrainerSync):
     """`trainer.v1.trainer_mode=care`."""
 
     def __init__(self, config: DictConfig):

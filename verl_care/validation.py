@@ -16,9 +16,9 @@ from typing import Any
 from uuid import uuid4
 
 import transfer_queue as tq
+from omegaconf import DictConfig
 from tensordict import TensorDict
 from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tensordict_utils as tu
 from verl.utils.debug import marked_timer
 
@@ -87,18 +87,28 @@ class Answers:
         tq.kv_batch_put(keys=self.keys, partition_id=partition_id, fields=fields)
 
 
-class MeasuredValidation(PPOTrainerSync):
-    """What `CareTrainer` adds to verl's validation: `care.consistency_measures` of each answer."""
+class MeasuredValidation:
+    """Mixin before verl's trainer: `care.consistency_measures` of each answer of a validation, and what they cost."""
 
     care: CareConfig
+    config: DictConfig
+    tokenizer: Any
+    global_steps: int
+    replay_buffer: Any
+    actor_rollout_wg: Any
+    checkpoint_manager: Any
+    get_llm_client: Callable[[], Any]
 
     def _validate(self) -> dict[str, float]:
         buffer = self.replay_buffer
-        self.replay_buffer = Watched(buffer, self._measure_consistency)  # type: ignore[assignment]
+        self.replay_buffer = Watched(buffer, self._measure_consistency)
+        self._seconds: dict[str, float] = {}
         try:
-            return super()._validate()
+            with marked_timer("validation", self._seconds):
+                metrics = super()._validate()  # type: ignore[misc]
         finally:
             self.replay_buffer = buffer
+        return metrics | {f"val-aux/care/{what}_s": seconds for what, seconds in self._seconds.items()}
 
     def _val_metrics_update(
         self, data_sources: Any, sample_uids: Any, reward_extra_infos_dict: Any, *args: Any, **kwargs: Any
@@ -106,24 +116,24 @@ class MeasuredValidation(PPOTrainerSync):
         # With some of a question's n values unknown, verl's means would be one of `mean@1`, another of `mean@2`, ...
         names = [name for name in reward_extra_infos_dict if name.startswith(PREFIX)]
         columns = {name: reward_extra_infos_dict.pop(name) for name in names}
-        metrics = super()._val_metrics_update(data_sources, sample_uids, reward_extra_infos_dict, *args, **kwargs)
+        args = (data_sources, sample_uids, reward_extra_infos_dict, *args)
+        metrics = super()._val_metrics_update(*args, **kwargs)  # type: ignore[misc]
         return metrics | validation_metrics(data_sources, columns, self.config.actor_rollout_ref.rollout.val_kwargs.n)
 
     def _measure_consistency(self, batch: tq.KVBatchMeta) -> None:
         chosen = self.care.consistency_measures
         answers = Answers.of(batch, self.tokenizer)
         columns: dict[str, Column] = {}
-        timing: dict[str, float] = {}
         if "contradiction" in chosen:
-            pairs = zip(answers.texts, answers.options, strict=True)
-            columns[PREFIX + "contradiction"] = [contradiction(text, options) for text, options in pairs]
+            with marked_timer("contradiction", self._seconds):
+                pairs = zip(answers.texts, answers.options, strict=True)
+                columns[PREFIX + "contradiction"] = [contradiction(text, options) for text, options in pairs]
         if "agreement" in chosen:
-            with marked_timer("agreement", timing):
+            with marked_timer("agreement", self._seconds):
                 columns[PREFIX + "agreement"] = self._asked_again(answers)
         if self.care.scores_validation(self.config):
-            with marked_timer("likelihood", timing):
+            with marked_timer("likelihood", self._seconds):
                 columns |= self._likelihoods(batch)
-        _log.info("consistency of %d answers: %s", len(answers.keys), {k: round(v, 2) for k, v in timing.items()})
         if columns:
             answers.put(columns, str(batch.partition_id))
 
@@ -195,7 +205,8 @@ class MeasuredValidation(PPOTrainerSync):
         part.extra_info = {**(part.extra_info or {})}
         rollout.temperature = self.care.scoring_temperature
         try:
-            super()._compute_ref_log_prob(part, {})
+            # Not the trainer's own override, which scores what the bonus of a training step needs.
+            super()._compute_ref_log_prob(part, {})  # type: ignore[misc]
         finally:
             rollout.temperature, batch.extra_info = temperature, extra_info
         if padding := [key for key in padded.keys if key not in set(batch.keys)]:

@@ -28,7 +28,7 @@ STYLES = ("released_evaluation", "released", "plain")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of an evaluation")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of an evaluation")
     parser.add_argument("--model", required=True, help="folder or hub name of the model that is asked")
     parser.add_argument("--prompt", choices=STYLES, default=STYLES[0], help="the wording around the question")
     parser.add_argument("--batch", type=int, default=256, help="answers that are asked, and written down, at a time")
@@ -38,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     name = f"agreement-{slug(arguments.model)}"
-    rows = to_measure(arguments.run, name)
+    rows = to_measure(arguments.run_folder, name)
     counts = {"measured": 0, "unknown": 0}
 
     def write(measured: Sequence[Measured]) -> None:
-        append_measures(arguments.run, name, measured, model=arguments.model, prompt=arguments.prompt)
+        append_measures(arguments.run_folder, name, measured, model=arguments.model, prompt=arguments.prompt)
         counts["measured"] += len(measured)
         counts["unknown"] += sum(found.value is None for found in measured)
 

@@ -22,7 +22,7 @@ DESCRIPTION = "make a likelihood the probability that a response is consistent, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of an evaluation")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of an evaluation")
     parser.add_argument("--likelihood", required=True, metavar="NAME", help="a measure of RUN: likelihood-...")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--labels", metavar="NAME", help="a measure of RUN with verdicts to learn from: judge-...")
@@ -31,33 +31,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    measures = read_measures(arguments.run)
-    likelihood = _measure(measures, arguments.likelihood, arguments.run)
+    measures = read_measures(arguments.run_folder)
+    likelihood = _measure(measures, arguments.likelihood, arguments.run_folder)
     if arguments.calibration:
         calibration = Calibration.load(arguments.calibration)
     else:
-        labels = _measure(measures, arguments.labels, arguments.run)
+        labels = _measure(measures, arguments.labels, arguments.run_folder)
         pairs = [
             (found.value, round(labels[key].value))  # type: ignore[arg-type]
             for key, found in likelihood.items()
             if found.value is not None and key in labels and labels[key].value is not None
         ]
         x_N, y_N = (np.array(column, dtype=float) for column in zip(*pairs, strict=True)) if pairs else ([], [])
-        source = f"{arguments.labels} on {arguments.likelihood} of {arguments.run.resolve().name}"
+        source = f"{arguments.labels} on {arguments.likelihood} of {arguments.run_folder.resolve().name}"
         calibration = fit(x_N, y_N, source)
-        out = arguments.out or arguments.run / f"calibration-{arguments.likelihood}.json"
+        out = arguments.out or arguments.run_folder / f"calibration-{arguments.likelihood}.json"
         calibration.save(out)
         print_quality(np.asarray(x_N), np.asarray(y_N))
         print(f"calibration of {calibration.labelled} labelled responses: {out}")
     name = f"{arguments.likelihood}-calibrated"
     done = measures.get(name, {})
     if any(found.value is not None for found in done.values()):
-        raise ValueError(f"{arguments.run / MEASURES / name}.jsonl is there already: remove it to calibrate anew")
+        raise ValueError(f"{arguments.run_folder / MEASURES / name}.jsonl is there already: remove it to calibrate anew")
     measured = [
         Measured(key, None if found.value is None else float(calibration([found.value])[0]), found.why)
         for key, found in likelihood.items()
     ]
-    append_measures(arguments.run, name, measured, source=calibration.source)
+    append_measures(arguments.run_folder, name, measured, source=calibration.source)
     print(f"{len(measured)} calibrated likelihoods: measure {name}, by {calibration.source}")
     return 0
 

@@ -16,12 +16,12 @@ NAME = "contradiction"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of an evaluation")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of an evaluation")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    measured = [measure(row) for row in tqdm(to_measure(arguments.run, NAME), desc=NAME, unit="answer")]
-    append_measures(arguments.run, NAME, measured)
+    measured = [measure(row) for row in tqdm(to_measure(arguments.run_folder, NAME), desc=NAME, unit="answer")]
+    append_measures(arguments.run_folder, NAME, measured)
     unknown = sum(found.value is None for found in measured)
     print(f"{len(measured)} answers measured, {unknown} of them unknown")
     return 0

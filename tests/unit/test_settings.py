@@ -40,6 +40,8 @@ CARE_CASES = [
     ("reference", "sliding", "not one of ema, frozen"),
     ("bonus_coefficient", -0.1, "punish consistency"),
     ("bonus_coefficient", math.inf, "punish consistency"),
+    ("consistency_measures", ["agreement", "judge"], "judge is none of contradiction, agreement, likelihood"),
+    ("likelihood_calibration", "/nowhere/c.json", "it cannot be read (No such file or directory)"),
     ("consistency_margin", -0.01, "not even a response at its group's mean"),
     ("consistency_margin", math.nan, "not even a response at its group's mean"),
     ("confidence_upper_bound", 0.0, "a likelihood lies in (0, 1]"),
@@ -59,6 +61,9 @@ CARE_CASES = [
 WRONG_TYPES = [
     ("bonus", 1, "a word"),
     ("bonus", None, "a word"),
+    ("consistency_measures", "agreement", "a list of words"),
+    ("consistency_measures", [1], "a list of words"),
+    ("likelihood_calibration", 1, "a path, or null"),
     ("reference", {"decay": 0.9}, "a word"),
     ("ref_ema_decay", "0.995", "a number"),
     ("consistency_margin", True, "a number"),

@@ -64,7 +64,7 @@ class CareConfig:
     """What validation measures of each answer (`verl_care.consistency_measures`): contradiction, agreement, likelihood.
     The last one only where there is a reference."""
     likelihood_calibration: str | None = None
-    """A file of `python -m verl_care.evaluation calibrate`; with it `consistency_likelihood_calibrated` is logged too."""
+    """A file of `python -m verl_care.evaluation calibrate`: `consistency_likelihood_calibrated` is logged as well."""
     packing: bool = True
     """Compute a group's prompt once and not once per response (exact; `verl_care.packing`)."""
     replay_poll_interval_s: float = 0.1
@@ -201,6 +201,10 @@ def _unusable(path: Path) -> str | None:
     return None
 
 
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
 _KINDS = {
     str: "a word",
     bool: "true or false",
@@ -219,11 +223,9 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         kind = kinds.get(key)
         if kind is None:
             problems.append(config_checks.unknown_key("care", str(key), kinds))
-        elif kind in (str, bool) and isinstance(value, kind):
+        elif isinstance(value, {str: str, bool: bool, type(None): str | None}.get(kind, ())):
             typed[key] = value
-        elif kind is type(None) and isinstance(value, str | None):
-            typed[key] = value
-        elif kind is tuple and isinstance(value, list) and all(isinstance(word, str) for word in value):
+        elif kind is tuple and _is_words(value):
             typed[key] = tuple(value)
         elif kind is float and config_checks.is_number(value):
             typed[key] = float(value)

@@ -210,7 +210,7 @@ class MeasuredValidation:
         finally:
             rollout.temperature, batch.extra_info = temperature, extra_info
         if padding := [key for key in padded.keys if key not in set(batch.keys)]:
-            tq.kv_clear(keys=padding, partition_id=batch.partition_id)
+            tq.kv_clear(keys=padding, partition_id=str(batch.partition_id))
         if asleep:
             sync = partial(self.checkpoint_manager.update_weights, self.global_steps)
             within(self.care.weight_sync_timeout_s, "the weight sync of validation", sync)

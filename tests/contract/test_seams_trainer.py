@@ -28,7 +28,12 @@ HOOKS = {
     "_add_prompts_to_generate": ["self", "num_prompts"],
     "_validate": ["self"],
     "_val_metrics_update": [
-        "self", "data_sources", "sample_uids", "reward_extra_infos_dict", "sample_turns", "expected_acc_counts"
+        "self",
+        "data_sources",
+        "sample_uids",
+        "reward_extra_infos_dict",
+        "sample_turns",
+        "expected_acc_counts",
     ],
     "_compute_old_log_prob": ["self", "batch", "metrics"],
     "_balance_batch": ["self", "batch", "metrics", "logging_prefix", "keep_minibatch"],

@@ -89,7 +89,15 @@ def test_what_is_no_calibration(tmp_path, content):
         Calibration.load(tmp_path / "c.json")
 
 
-@pytest.mark.parametrize(("x", "y"), [([], []), ([0.1], [0.5]), ([math.nan], [1]), ([0.1, 0.2], [1])])
-def test_what_cannot_be_fitted(x, y):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("x", "y", "reason"),
+    [
+        ([], [], "nothing to calibrate on"),
+        ([0.1], [0.5], "neither 0 nor 1"),
+        ([math.nan], [1], "is NaN"),
+        ([0.1, 0.2], [1], "one number and one label"),
+    ],
+)
+def test_what_cannot_be_fitted(x, y, reason):
+    with pytest.raises(ValueError, match=reason):
         fit(x, y, "x")

@@ -29,11 +29,14 @@ def test_no_written_reasoning_is_read_wrongly(row):
 
 
 def test_most_written_conclusions_are_found():
-    rows = [parameter.values[0] for name in ("with", "after") for parameter in written(f"written_{name}_the_rule.jsonl")]
+    rows = [
+        parameter.values[0] for name in ("with", "after") for parameter in written(f"written_{name}_the_rule.jsonl")
+    ]
     with_one = [row for row in rows if row["concludes"]]
     found = [row for row in with_one if concluded_option(row["reasoning"], row["options"]) is not None]
     # 30 of 32 and 20 of 27 as this was written
-    assert (len(rows), len(with_one)) == (92, 59) and len(found) >= 50
+    assert (len(rows), len(with_one)) == (92, 59)
+    assert len(found) >= 50
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,8 @@ def test_any_text_is_read(text):
 
 
 @pytest.mark.parametrize(
-    "piece", ["B ", "heat onions ", "so B ", "the answer is ", "'a", "1.", "(", "<think>", "\n", "answer is B is ", "\0"]
+    "piece",
+    ["B ", "heat onions ", "so B ", "the answer is ", "'a", "1.", "(", "<think>", "\n", "answer is B is ", "\0"],
 )
 def test_a_megabyte_of_anything(piece):
     """Only the end is read, so that the time cannot grow; that it does not is seen by what is found there."""

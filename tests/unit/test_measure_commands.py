@@ -96,7 +96,8 @@ def test_agreement(run, monkeypatch, vllm, capsys):
     # the response is letters to the tokenizer, whatever marks it spells
     assert Llm.asked == [[question, False, "<think>so heat</think><answer", True]] * 2
     command(monkeypatch, *arguments)
-    assert len(Llm.asked) == 2 and "0 answers measured" in capsys.readouterr().out
+    assert len(Llm.asked) == 2
+    assert "0 answers measured" in capsys.readouterr().out
 
 
 def test_an_agreement_that_a_kill_cut_off_goes_on(run, monkeypatch, vllm):
@@ -104,12 +105,14 @@ def test_an_agreement_that_a_kill_cut_off_goes_on(run, monkeypatch, vllm):
     with (run / "measures" / "agreement-m.jsonl").open("a") as file:
         file.write('{"dataset": "m/L1", "id": "2"')
     command(monkeypatch, "agreement", run, "--model", "m")
-    assert len(Llm.asked) == 1 and values(run, "agreement-m")["2"] == (0, None)
+    assert len(Llm.asked) == 1
+    assert values(run, "agreement-m")["2"] == (0, None)
 
 
 def test_a_prompt_that_is_too_long(run, monkeypatch, vllm):
     command(monkeypatch, "agreement", run, "--model", "m", "--max-model-len", 11)  # 4 tokens and 8 of the answer
-    assert Llm.asked == [] and values(run, "agreement-m")["1"] == (None, "prompt too long")
+    assert Llm.asked == []
+    assert values(run, "agreement-m")["1"] == (None, "prompt too long")
 
 
 def test_calibrate(run, monkeypatch, capsys):
@@ -147,4 +150,5 @@ def test_calibrate_names_what_is_missing(run, monkeypatch, capsys):
 
 def test_names_of_models():
     assert slug("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen-Qwen2.5-VL-7B-Instruct"
-    assert slug("../../etc") == "etc" and slug("/") == "model"
+    assert slug("../../etc") == "etc"
+    assert slug("/") == "model"

@@ -86,7 +86,9 @@ def trainer():
         made.care = CareConfig(packing=False, **care)
         rollout = {"free_cache_engine": True, "temperature": 0.7, "max_model_len": ROOM}
         kl = {"algorithm": {"use_kl_in_reward": False}, "data": {}}
-        made.config = OmegaConf.create({"actor_rollout_ref": {"actor": {"use_kl_loss": False}, "rollout": rollout}, **kl})
+        made.config = OmegaConf.create(
+            {"actor_rollout_ref": {"actor": {"use_kl_loss": False}, "rollout": rollout}, **kl}
+        )
         made.tokenizer, made.global_steps, made._seconds, made.asked = Tokenizer(), 7, {}, []
         made.actor_rollout_wg = SimpleNamespace(world_size=1)
         made.checkpoint_manager = SimpleNamespace(
@@ -133,20 +135,23 @@ def test_what_is_not_chosen_costs_nothing(queue, trainer):
     made = trainer(consistency_measures=())
     before = dict(queue.rows["a_0_0"])
     made._measure_consistency(batch(queue))
-    assert made.asked == [] and queue.rows["a_0_0"] == before
+    assert made.asked == []
+    assert queue.rows["a_0_0"] == before
 
 
 def test_without_a_reference_there_is_no_likelihood(queue, trainer):
     made = trainer(consistency_measures=("likelihood",), bonus="none")
     made._measure_consistency(batch(queue))
-    assert made.asked == [] and written(queue, "consistency_likelihood") == [None] * 3
+    assert made.asked == []
+    assert written(queue, "consistency_likelihood") == [None] * 3
 
 
 def test_a_prompt_that_is_too_long_is_unknown(queue, trainer):
     made = trainer(consistency_measures=("agreement",))
     made.config.actor_rollout_ref.rollout.max_model_len = 10  # 6 of the prompt and 8 of the answer
     made._measure_consistency(batch(queue))
-    assert made.asked == [] and written(queue, "consistency_agreement") == [None] * 3
+    assert made.asked == []
+    assert written(queue, "consistency_agreement") == [None] * 3
 
 
 def test_a_calibrated_likelihood_stands_beside_the_likelihood(queue, trainer, tmp_path):
@@ -177,12 +182,16 @@ def test_a_watched_buffer_hands_on_what_it_has_shown():
     buffer = SimpleNamespace(sample=lambda **asked: (asked["partition_id"], {"evicted": 0}), poll_interval=0.1)
     watched = Watched(buffer, seen.append)
     assert watched.sample(partition_id="val") == ("val", {"evicted": 0})
-    assert seen == ["val"] and watched.poll_interval == 0.1
+    assert seen == ["val"]
+    assert watched.poll_interval == 0.1
 
 
 def test_a_message_without_its_media():
     assert text_of("<video><image>what next?") == "what next?"
-    assert text_of([{"type": "image"}, {"type": "text", "text": "what"}, {"type": "text", "text": " next?"}]) == "what next?"
+    assert (
+        text_of([{"type": "image"}, {"type": "text", "text": "what"}, {"type": "text", "text": " next?"}])
+        == "what next?"
+    )
 
 
 def test_answers_of_rows_without_options(queue):

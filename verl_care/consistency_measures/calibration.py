@@ -1,8 +1,8 @@
-"""From an answer's likelihood to the probability that it follows from its reasoning, and how good such a number is. Pure.
+"""From an answer's likelihood to the probability that it follows from its reasoning, and how good that is. Pure.
 
-Calibration is isotonic regression (Zadrozny & Elkan 2002; pool adjacent violators, from SciPy): the monotone function of
-the likelihood with the least squared error on labelled responses. It keeps their order but for ties, so a measure's AUC
-hardly changes; what changes is that 0.8 means that 8 of 10 such responses were called consistent.
+Calibration is isotonic regression (Zadrozny & Elkan 2002; pool adjacent violators, from SciPy): the monotone function
+of the likelihood with the least squared error on labelled responses. It keeps their order but for ties, so a measure's
+AUC hardly changes; what changes is that 0.8 means that 8 of 10 such responses were called consistent.
 
 Shapes: `_N` labelled responses, `_K` knots. Responses without a likelihood or a label are to be left out.
 """
@@ -33,7 +33,7 @@ class Calibration:
     def __post_init__(self) -> None:
         x_K, y_K = np.array(self.likelihood_K), np.array(self.probability_K)
         ordered = x_K.size > 0 and x_K.shape == y_K.shape and (np.diff(x_K) > 0).all() and (np.diff(y_K) >= 0).all()
-        if not (ordered and 0 <= y_K[0] and y_K[-1] <= 1):
+        if not (ordered and y_K[0] >= 0 and y_K[-1] <= 1):
             raise ValueError(
                 "a calibration needs rising likelihoods and, for each, a probability in [0, 1] that never falls:"
                 " make it with `python -m verl_care.evaluation calibrate`"
@@ -84,12 +84,16 @@ def fit(likelihood_N: ArrayLike, consistent_N: ArrayLike, source: str) -> Calibr
     x_U, place_N, count_U = np.unique(x_N, return_inverse=True, return_counts=True)
     mean_U = np.bincount(place_N, weights=y_N) / count_U
     fitted = isotonic_regression(mean_U, weights=count_U)
-    edges = sorted({edge for start, stop in zip(fitted.blocks, fitted.blocks[1:], strict=False) for edge in (start, stop - 1)})
+    edges = sorted(
+        {edge for start, stop in zip(fitted.blocks, fitted.blocks[1:], strict=False) for edge in (start, stop - 1)}
+    )
     probability_K = np.clip(fitted.x[edges], 0, 1)
     return Calibration(tuple(x_U[edges].tolist()), tuple(probability_K.tolist()), source, int(x_N.size))
 
 
-def cross_fitted(likelihood_N: ArrayLike, consistent_N: ArrayLike, folds: int = 5, seed: int = 0) -> NDArray[np.float64]:
+def cross_fitted(
+    likelihood_N: ArrayLike, consistent_N: ArrayLike, folds: int = 5, seed: int = 0
+) -> NDArray[np.float64]:
     """Each response's probability by the calibration of the other folds, so that no label judges itself."""
     x_N, y_N = _checked(likelihood_N, consistent_N)
     fold_N = np.random.default_rng(seed).permutation(x_N.size) % folds

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from verl_care.consistency_measures import texts, wording
-from verl_care.data.prompts import LETTERS
+from verl_care.consistency_measures.mentions import Clause, Mention, Options, find_mentions
 
 _TOKEN = re.compile(r"\n|" + texts.WORD.pattern + r"|'s\b|[^\w\s]|_")
 _STOPS = frozenset(".!?;\n。")
@@ -22,12 +21,6 @@ _NEAR = 4
 """Words between an option and a denial of it, at most."""
 
 
-class Mention(NamedTuple):
-    option: int
-    start: int  # [start, stop) of the clause's tokens
-    stop: int
-
-
 class Finding(NamedTuple):
     """What one clause says: which option it concludes in (None: several), and which it denies."""
 
@@ -35,45 +28,6 @@ class Finding(NamedTuple):
     option: int | None
     denied: frozenset[int]
     named: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to look for: each option's words, found by their first one."""
-
-    texts: tuple[tuple[str, ...], ...]
-    by_first: dict[str, list[int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, options: Sequence[str]) -> Options:
-        found = tuple(texts.words(option) for option in texts.bare(options))
-        by_first: dict[str, list[int]] = {}
-        for index, text in enumerate(found):
-            if text:
-                by_first.setdefault(text[0], []).append(index)
-        return cls(found, by_first)
-
-    @property
-    def letters(self) -> str:
-        return LETTERS[: len(self.texts)]
-
-
-@dataclass(frozen=True)
-class Clause:
-    tokens: list[str]
-    words: list[str]
-    """The same in lower case."""
-    ends_with: str
-    conditional: bool
-    """Its sentence has an "if" in it."""
-
-    @property
-    def is_aside(self) -> bool:
-        return self.words[0] in wording.ASIDE
-
-    @property
-    def takes_back(self) -> bool:
-        return any(word in wording.TAKING_BACK for word in self.words[:2])
 
 
 def clauses(text: str, options: Options) -> Iterator[Clause]:
@@ -126,62 +80,6 @@ def matches_option(clause: Clause, finding: Finding) -> bool:
     return said and len(finding.named) == 1 and not finding.denied and not _doubted(clause, len(words))
 
 
-def find_mentions(clause: Clause, options: Options) -> list[Mention]:
-    """Options by letter or by whole text; a text inside a longer option's text is none. Letter and text side by side
-    are one."""
-    by_text = _texts(clause, options)
-    longest = [m for m in by_text if not any(_inside(m, other) for other in by_text)]
-    letters = [
-        Mention(options.letters.index(token.upper()), place, place + 1)
-        for place, token in enumerate(clause.tokens)
-        if _is_letter(clause, place, options, longest)
-    ]
-    merged: list[Mention] = []
-    for mention in sorted([*letters, *longest], key=lambda m: m.start):
-        if merged and merged[-1].option == mention.option and _only_signs(clause, merged[-1].stop, mention.start):
-            merged[-1] = Mention(mention.option, merged[-1].start, mention.stop)
-        else:
-            merged.append(mention)
-    return merged
-
-
-def _texts(clause: Clause, options: Options) -> list[Mention]:
-    places = [
-        place
-        for place, word in enumerate(clause.words)
-        if texts.WORD.fullmatch(word) and word not in texts.ARTICLES
-    ]  # fmt: skip
-    sequence = [clause.words[place] for place in places]
-    return [
-        Mention(option, places[i], places[i + len(options.texts[option]) - 1] + 1)
-        for i, word in enumerate(sequence)
-        for option in options.by_first.get(word, ())
-        if tuple(sequence[i : i + len(options.texts[option])]) == options.texts[option]
-    ]
-
-
-def _inside(mention: Mention, other: Mention) -> bool:
-    longer = other.stop - other.start > mention.stop - mention.start
-    return longer and other.start <= mention.start and mention.stop <= other.stop
-
-
-def _is_letter(clause: Clause, place: int, options: Options, by_text: Sequence[Mention]) -> bool:
-    token = clause.tokens[place]
-    if len(token) != 1 or token.upper() not in options.letters:
-        return False
-    if any(mention.start <= place < mention.stop for mention in by_text):
-        return False
-    before = clause.words[place - 1] if place else ""
-    behind = clause.words[place + 1] if place + 1 < len(clause.words) else clause.ends_with
-    if before == "(" and behind == ")":
-        return True
-    if before in wording.LETTER_NOUNS and (token.isupper() or before in ("option", "choice")):
-        return token not in "aA" or not behind.isalnum() or before != "answer"
-    if not token.isupper():
-        return False
-    return token not in wording.EVERYDAY_LETTERS or not behind.isalnum() or behind in wording.ASIDE
-
-
 # ---------------------------------------------------------------- does the clause conclude in this mention?
 
 
@@ -219,7 +117,14 @@ def _is_copula_of_answer(words: Sequence[str], place: int) -> bool:
     if words[place] not in wording.IS and words[place] not in ("it's", "that's"):
         return False
     if words[place] in ("it's", "that's"):
-        return place + 1 < len(words) and words[place + 1] in ("actually", "really", "definitely", "clearly", "option", "(")
+        return place + 1 < len(words) and words[place + 1] in (
+            "actually",
+            "really",
+            "definitely",
+            "clearly",
+            "option",
+            "(",
+        )
     before = words[max(0, place - 7) : place]
     if any(word in wording.NOT for word in before[-2:]):
         return False
@@ -246,7 +151,9 @@ def _is_called_good(clause: Clause, mention: Mention) -> bool:
         return False
     if behind[0] in ("fits", "matches"):
         return behind[1:2] == ["best"]
-    described = [word for word in behind[1:] if word not in ("to", "be", "the", "a", "clearly", "therefore", "definitely")]
+    described = [
+        word for word in behind[1:] if word not in ("to", "be", "the", "a", "clearly", "therefore", "definitely")
+    ]
     if described[:1] == ["most"]:
         return described[1:2] != [] and described[1] in wording.GOOD_WITH_MOST | wording.GOOD
     return described[:1] != [] and described[0] in wording.GOOD
@@ -286,7 +193,9 @@ def _up_to_comma(words: Iterator[str] | Sequence[str]) -> list[str]:
 
 def _is_therefore(words: Sequence[str], place: int) -> bool:
     if words[place : place + 1] == ["so"] and words[place + 1 : place + 2]:
-        return words[place + 1] not in wording.NO_THEREFORE and (place == 0 or words[place - 1] not in ("do", "doing", "is"))
+        return words[place + 1] not in wording.NO_THEREFORE and (
+            place == 0 or words[place - 1] not in ("do", "doing", "is")
+        )
     return place < len(words) and words[place] in wording.THEREFORE - {"so"}
 
 
@@ -302,7 +211,3 @@ def _joins(tokens: Sequence[str], words: Sequence[str], place: int, options: Opt
     text = options.texts[options.letters.index(letter)]
     following = [w for w in words[place + 1 : place + 1 + 2 * len(text) + 2] if w not in texts.ARTICLES and w.isalnum()]
     return bool(text) and tuple(following[: len(text)]) == text
-
-
-def _only_signs(clause: Clause, start: int, stop: int) -> bool:
-    return not any(w.isalnum() and w not in texts.ARTICLES and w not in ("which", "is") for w in clause.words[start:stop])

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from verl_care.consistency_measures import texts, wording
-from verl_care.consistency_measures.conclusions import Clause, Finding, Options, clauses, is_bare, matches_option, read
+from verl_care.consistency_measures.conclusions import Finding, clauses, is_bare, matches_option, read
+from verl_care.consistency_measures.mentions import Clause, Options
 
 READ_CHARACTERS = 8000
 """From the end of the reasoning; a conclusion that has more text behind it is none. Bounds the time."""
@@ -38,8 +39,8 @@ def concluded_option(reasoning: str, options: Sequence[str]) -> int | None:
     """Index of the one option that a reasoning concludes in; None where it concludes in none, or in several.
 
     The last conclusion counts. It is lost again by what takes it back ("wait", "but", "that is wrong") and by a later
-    sentence that denies it, unless another conclusion follows. A last sentence that is an option and nothing else ("(B)",
-    no item of a list) or that "corresponds to option B" is a conclusion too.
+    sentence that denies it, unless another conclusion follows. A last sentence that is an option and nothing else
+    ("(B)", no item of a list) or that "corresponds to option B" is a conclusion too.
     """
     names = Options.of(options)
     concluded: int | None = None

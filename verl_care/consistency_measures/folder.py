@@ -25,7 +25,7 @@ def to_measure(run: Path, name: str) -> list[Row]:
 
 
 def write_likelihoods(run: Path, keys: Sequence[Key], values: Iterable[float | None], reference: str) -> None:
-    """Append the likelihoods that a validation measured (`verl_care.validation`) to RUN/measures/likelihood-<slug>.jsonl.
+    """Append what a validation measured (`verl_care.validation`) to RUN/measures/likelihood-<slug>.jsonl.
 
     Args:
         keys: of the answers, as in RUN/responses.jsonl.

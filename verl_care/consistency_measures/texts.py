@@ -1,5 +1,7 @@
-"""Reasoning, answer and options as the measures read them. Everything here may be hostile text; nothing is searched by a
-pattern that backtracks. Pure."""
+"""Reasoning, answer and options as the measures read them. Pure.
+
+All of it may be hostile text: nothing is searched by a pattern that backtracks.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def bare(options: Sequence[str]) -> list[str]:
 
 
 def option_of(answer: str, options: Sequence[str]) -> int | None:
-    """Which option an answer names: by its letter ("B", "b.", "(B)"), its text, or both if they agree; None otherwise."""
+    """Which option an answer names: by its letter ("B", "b.", "(B)"), its text, or both if they agree; or None."""
     if len(answer) > _LONGEST_ANSWER:
         return None
     texts = [words(option) for option in bare(options)]

@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     name = f"{arguments.likelihood}-calibrated"
     done = measures.get(name, {})
     if any(found.value is not None for found in done.values()):
-        raise ValueError(f"{arguments.run_folder / MEASURES / name}.jsonl is there already: remove it to calibrate anew")
+        raise ValueError(
+            f"{arguments.run_folder / MEASURES / name}.jsonl is there already: remove it to calibrate anew"
+        )
     measured = [
         Measured(key, None if found.value is None else float(calibration([found.value])[0]), found.why)
         for key, found in likelihood.items()

@@ -122,6 +122,8 @@ class MeasuredValidation:
 
     def _measure_consistency(self, batch: tq.KVBatchMeta) -> None:
         chosen = self.care.consistency_measures
+        if not chosen or not batch.keys:  # of a batch without answers verl itself has something to say
+            return
         answers = Answers.of(batch, self.tokenizer)
         columns: dict[str, Column] = {}
         if "contradiction" in chosen:

@@ -139,6 +139,13 @@ def test_what_is_not_chosen_costs_nothing(queue, trainer):
     assert queue.rows["a_0_0"] == before
 
 
+def test_a_batch_without_answers_is_left_to_verl(queue, trainer):
+    queue.rows.clear()
+    made = trainer()
+    made._measure_consistency(batch(queue))
+    assert made.asked == []
+
+
 def test_without_a_reference_there_is_no_likelihood(queue, trainer):
     made = trainer(consistency_measures=("likelihood",), bonus="none")
     made._measure_consistency(batch(queue))

@@ -69,6 +69,17 @@ def test_most_written_conclusions_are_found():
         ("So heat onions in a pan.", None),  # not the option in full
         ("so open drawer so heat onions", "B"),
         ("The third answer is B.", None),
+        ("So B and the three others are wrong.", None),
+        ("So far the answer is B.", None),
+        ("They pick open drawer.", None),  # what others choose is no conclusion
+        ("I pick open drawer.", "A"),
+        ("The next step is cut onion. The final step is heat onions.", None),
+        ("The answer is B. Option C shows the onion.", None),
+        ("The answer is B if the pan is hot.", None),
+        ("The answer is B? No, C.", None),
+        ("I choose between A and B.", None),
+        ("So A can be ruled out.", None),
+        ("The next thing I see is open drawer.", None),
         ("", None),
         ("\n\n", None),
     ],

@@ -17,8 +17,8 @@ _TOKEN = re.compile(r"\n|" + texts.WORD.pattern + r"|'s\b|[^\w\s]|_")
 _STOPS = frozenset(".!?;\n。")
 _LONGEST_CLAUSE = 150
 """Tokens; a longer one is cut, so that the time is linear in the text."""
-_NEAR = 4
-"""Words between an option and a denial of it, at most."""
+_NEAR = 6
+"""Words from an option to a denial of it, at most; before it, half of that."""
 
 
 class Finding(NamedTuple):
@@ -105,11 +105,12 @@ def _is_led_to(clause: Clause, mention: Mention, options: Options) -> bool:
 
 
 def _is_cue(words: Sequence[str], place: int) -> bool:
-    """ "choose", "boxed", "go with", "answer:", "the answer is" """
-    if words[place] in wording.CHOOSING or (words[place] == ":" and place and words[place - 1] in wording.ANSWERS):
+    """ "I choose", "I'll go with", "boxed", "answer:", "the answer is" """
+    word = words[place]
+    if word == "boxed" or (word == ":" and place and words[place - 1] in wording.ANSWERS):
         return True
-    with_preposition = place > 0 and wording.WITH_PREPOSITION.get(words[place - 1]) == words[place]
-    return with_preposition or _is_copula_of_answer(words, place)
+    chooses = word in wording.CHOOSING or (place > 0 and wording.WITH_PREPOSITION.get(words[place - 1]) == word)
+    return (chooses and not wording.ONESELF.isdisjoint(words[:place])) or _is_copula_of_answer(words, place)
 
 
 def _is_copula_of_answer(words: Sequence[str], place: int) -> bool:
@@ -169,7 +170,7 @@ def _is_denied(clause: Clause, mention: Mention) -> bool:
     """A "not" near the mention, with no comma between."""
     before = _up_to_comma(reversed(clause.words[: mention.start]))
     behind = _up_to_comma(clause.words[mention.stop :])
-    own_neighbours = [*before[: _NEAR - 1], *behind[:_NEAR]]
+    own_neighbours = [*before[: _NEAR // 2], *behind[:_NEAR]]
     return any(word in wording.NOT or word.endswith("n't") for word in own_neighbours)
 
 

@@ -39,8 +39,8 @@ def concluded_option(reasoning: str, options: Sequence[str]) -> int | None:
     """Index of the one option that a reasoning concludes in; None where it concludes in none, or in several.
 
     The last conclusion counts. It is lost again by what takes it back ("wait", "but", "that is wrong") and by a later
-    sentence that denies it, unless another conclusion follows. A last sentence that is an option and nothing else
-    ("(B)", no item of a list) or that "corresponds to option B" is a conclusion too.
+    sentence that denies it or names another option, unless another conclusion follows. A last sentence that is an
+    option and nothing else ("(B)", no item of a list) or that "corresponds to option B" is a conclusion too.
     """
     names = Options.of(options)
     concluded: int | None = None
@@ -50,8 +50,6 @@ def concluded_option(reasoning: str, options: Sequence[str]) -> int | None:
     for clause in clauses(reasoning[-READ_CHARACTERS:], names):
         finding = read(clause, names)
         concluded, any_cue = _after(concluded, clause, finding), any_cue or finding.concludes
-        if concluded is not None and is_bare(clause, finding, names) and concluded not in finding.named:
-            concluded = None  # "the answer is B. cut onion", and B is another option
         alone = _alone(clause, finding, names, before=alone)
     if any_cue:
         return concluded
@@ -67,8 +65,7 @@ def _after(concluded: int | None, clause: Clause, finding: Finding) -> int | Non
     withdrawn = not finding.named and not finding.denied and any(word in wording.WITHDRAWN for word in clause.words)
     if clause.takes_back or withdrawn or concluded in finding.denied:
         return None
-    doubted = any(word in wording.DOUBT for word in clause.words) or clause.ends_with == "?"
-    return None if doubted and finding.named - {concluded} else concluded
+    return None if finding.named - {concluded} else concluded
 
 
 def _alone(clause: Clause, finding: Finding, options: Options, before: int | None) -> int | None:

@@ -12,10 +12,12 @@ NO_THEREFORE = _words("that far much many called on long as if")
 """Behind "so" these make another word of it."""
 
 ANSWERS = _words("answer option choice conclusion pick selection")
-STEPS = _words("step action task move thing one")
+STEPS = _words("step action task move")
 IS = _words("is 's would should must will has")
 """Copulas of a conclusion; "could be" and "might be" are none."""
-CHOOSING = _words("choose select pick boxed")
+CHOOSING = _words("choose select pick")
+ONESELF = _words("i i'd i'll i'm we we'd we'll let's")
+"""Who chooses; what others choose in the video is no conclusion."""
 WITH_PREPOSITION = {"go": "with", "going": "with", "settle": "on", "opt": "for", "opting": "for"}
 MATCHING = _words("matches match corresponds corresponding aligns consistent")
 
@@ -28,7 +30,7 @@ BETWEEN = _words(
 """What may stand between a conclusion's cue and the option that it names."""
 BEHIND = _words(
     "next now first is as here because since given which when where while after before although though but "
-    "however unlike rather instead not so and"
+    "however unlike rather instead not so"
 )
 """With what a text may go on behind an option that it names in full."""
 
@@ -38,7 +40,7 @@ NOT = _words(
     "excluded than"
 )
 DOUBT = _words(
-    "maybe perhaps might could may possibly possible thought think tempting say says said saying claim claims "
+    "far maybe perhaps might could may possibly possible thought think tempting say says said saying claim claims "
     "claimed tells told initially unsure unclear doubt either another other one alternative wrong incorrect "
     "previous previously last former question asks ask asking first second third between whether if unless "
     "suppose assuming assume supposing why how distractor trap common mistake guess someone somebody people"

@@ -10,7 +10,7 @@ conclusion is, word for word, the option of the answered letter. RUN is a run of
   ones are called so. The same for "consistent". A response of which a measure says nothing is called neither.
 * likelihood and its calibration decide at 1/2; the calibration of a response is learned on the other four fifths.
 * the rule of `contradiction` reads this grammar as the truth does, so its precision here says little. The hand-written
-  reasonings say more: one set was written together with the rule, the other after it, and the rule was not changed for it.
+  reasonings say more: one set was written together with the rule, the other after it, and nothing was changed for that.
 """
 
 from __future__ import annotations

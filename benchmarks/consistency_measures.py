@@ -3,8 +3,8 @@
     python -m benchmarks.consistency_measures --run runs/quickstart/training
 
 On the miniature benchmark a rule decides whether a response is consistent (`recipes.quickstart.consistency_rule`): the
-conclusion is, word for word, the option of the answered letter. RUN is a run of it that validated with
-`care.consistency_measures=[contradiction,agreement,likelihood]`; each of its validation dumps is a table.
+conclusion is, word for word, the option of the answered letter. RUN is a training on it, `python -m recipes.quickstart`
+for example; each of its validation dumps is a table.
 
 * precision of "inconsistent": how many of the responses called inconsistent are; recall: how many of the inconsistent
   ones are called so. The same for "consistent". A response of which a measure says nothing is called neither.

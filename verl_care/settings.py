@@ -60,9 +60,8 @@ class CareConfig:
     """Responses that the KL term sees, where there is one: `all`, or the `accurate` ones."""
     kl_parts: str = "joint"
     """`joint`: one mean over a response's tokens; `separate`: one over the reasoning plus one over the answer."""
-    consistency_measures: tuple[str, ...] = ("contradiction", "likelihood")
-    """What validation measures of each answer (`verl_care.consistency_measures`): contradiction, agreement, likelihood.
-    The last one only where there is a reference."""
+    consistency_measures: tuple[str, ...] = MEASURES
+    """What validation measures of each answer, see `verl_care.consistency_measures`; likelihood needs a reference."""
     likelihood_calibration: str | None = None
     """A file of `python -m verl_care.evaluation calibrate`: `consistency_likelihood_calibrated` is logged as well."""
     packing: bool = True

@@ -10,6 +10,9 @@ COMMANDS: dict[str, str] = {
     "score": "verl_care.evaluation.score",
     "compare": "verl_care.evaluation.compare",
     "judge": "verl_care.evaluation.judge.command",
+    "contradiction": "verl_care.consistency_measures.commands.contradiction",
+    "agreement": "verl_care.consistency_measures.commands.agreement",
+    "calibrate": "verl_care.consistency_measures.commands.calibrate",
 }
 """Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""
 

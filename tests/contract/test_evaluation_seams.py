@@ -13,6 +13,7 @@ from verl.utils.dataset import rl_dataset
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from tests.contract.seams import in_order, parameters, seam, source, unpatched_source
+from tests.contract.test_seams_trainer import HOOKS
 from verl_care.evaluation.generate.agent_loop import EvaluationAgentLoop
 from verl_care.evaluation.generate.trainer import EvaluationTrainer, ServingWorker
 
@@ -123,6 +124,12 @@ def test_the_server_can_load_the_model_itself():
     seam('"load_format": self.config.load_format' in text, "rollout.load_format reaches vLLM", "care_evaluate.yaml")
     sleep = text.split("async def sleep(self)")[1][:200]
     seam("not self.config.free_cache_engine" in sleep, "a server that keeps its cache does not sleep", "the same")
+
+
+def test_every_hook_that_the_trainer_overrides_is_one_of_care_trainers():
+    """Whose signatures test_seams_trainer.py looks at."""
+    ours = {name for name, value in vars(EvaluationTrainer).items() if callable(value) and not name.startswith("__")}
+    assert ours - {"_settle_old_log_probs"} <= set(HOOKS)  # that one is our own
 
 
 def test_the_first_weight_sync_is_all_that_on_init_end_does():

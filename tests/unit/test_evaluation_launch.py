@@ -265,7 +265,7 @@ class TestCommand:
         assert command[1:] == [
             *("-m", "verl.trainer.main_ppo", "--config-name", "care_evaluate", "care/evaluate=general_video"),
             r"actor_rollout_ref.model.path='/runs/it\'s'",
-            "evaluation.run='runs/evaluation/general_video/care-global_step_7'",
+            f"evaluation.run='{Path.cwd()}/runs/evaluation/general_video/care-global_step_7'",
             "data.seed=1",
         ]
 
@@ -274,7 +274,7 @@ class TestCommand:
             (tmp_path / f"{name}.parquet").touch()
         command = evaluation_command("m", "m", f"{tmp_path}/a b.parquet,{tmp_path}/c.parquet", [])
         assert f"data.val_files=['{tmp_path}/a b.parquet','{tmp_path}/c.parquet']" in command
-        assert "evaluation.run='runs/evaluation/a b+c/m'" in command
+        assert f"evaluation.run='{Path.cwd()}/runs/evaluation/a b+c/m'" in command
 
     def test_neither(self):
         with pytest.raises(FileNotFoundError, match="seed_bench: no such file; DATA is seed_bench_r1"):

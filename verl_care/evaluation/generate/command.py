@@ -40,11 +40,12 @@ def evaluation_command(checkpoint_name: str, model: str, data: str, overrides: l
             raise FileNotFoundError(f"{missing[0]}: no such file; DATA is {', '.join(BENCHMARKS)}, or parquet files")
         name = "+".join(file.stem for file in files)
         chosen = [f"data.val_files=[{','.join(quoted(str(file)) for file in files)}]"]
-    run_folder = f"runs/evaluation/{name}/{checkpoint.name_of(checkpoint_name)}"
+    # Absolute: the processes of a Ray that was there before have working directories of their own.
+    run_folder = Path("runs/evaluation", name, checkpoint.name_of(checkpoint_name)).absolute()
     return [
         *(sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_evaluate", *chosen),
         f"actor_rollout_ref.model.path={quoted(model)}",
-        f"evaluation.run={quoted(run_folder)}",
+        f"evaluation.run={quoted(str(run_folder))}",
         *overrides,
     ]
 

@@ -64,10 +64,9 @@ def prompt_text(question: str, problem_type: str, style: PromptStyle) -> str:
 
 def wording_of(text: str) -> PromptStyle:
     """Which wording the user's text has; "plain" is any that is not the release's."""
-    for style, template in (("released", QUESTION_TRAIN), ("released_evaluation", QUESTION_EVALUATE)):
-        if _wording(template) in text:
-            return style
-    return "plain"
+    if _wording(QUESTION_TRAIN) in text:
+        return "released"
+    return "released_evaluation" if _wording(QUESTION_EVALUATE) in text else "plain"
 
 
 def bare_question(text: str, has_options: bool) -> str:

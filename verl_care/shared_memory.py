@@ -1,9 +1,9 @@
 """Removes the shared-memory segments that a run leaves in /dev/shm.
 
 vLLM and verl 0.9.1 create segments called `psm_*` and `verl_weights_*` and are ended by Ray before they
-can unlink them. A machine fills up after some hundred runs. vLLM also starts its workers with a semaphore of Python's
-(`sem.mp-*`), which stays when a killed run takes Python's own resource tracker with it. Only what belongs to this user, bears one
-of these names and is mapped by no living process is ever removed.
+can unlink them. A machine fills up after some hundred runs. vLLM's executor also has a semaphore of Python's,
+`sem.mp-*`, which stays when a kill takes Python's own resource tracker along. Only what belongs to this user,
+bears one of these names and is mapped by no living process is ever removed.
 """
 
 from __future__ import annotations

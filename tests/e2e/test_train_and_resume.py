@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from recipes.quickstart.report import read_jsonl, read_metrics
 from tests.e2e.conftest import START_LIMIT
 from tests.e2e.world import damage_clips
 from verl_care import checkpoints
+from verl_care.evaluation.generate import checkpoint
 from verl_care.records import groups, jsonl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
@@ -114,13 +113,14 @@ def test_nothing_is_left_in_shared_memory(resumed):
     assert set(os.listdir("/dev/shm")) <= resumed.shared_memory_before
 
 
-def test_merged_model_loads(resumed, tmp_path: Path):
+def test_merged_model_loads(resumed):
+    """As an evaluation is given it: a checkpoint as it lies."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    actor = resumed.folder / "global_step_4" / "actor"
-    merge = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
-    subprocess.run([*merge, "--local_dir", actor, "--target_dir", tmp_path / "hf"], check=True, timeout=200)
-    assert Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "hf").num_parameters() > 0
+    merged = checkpoint.as_model(str(resumed.folder / "global_step_4"))
+    assert Qwen2_5_VLForConditionalGeneration.from_pretrained(merged).num_parameters() > 0
+    assert checkpoint.as_model(merged) == merged
+    assert checkpoint.fingerprint(Path(merged)) != checkpoint.fingerprint(resumed.home / "model")
 
 
 @pytest.fixture(scope="module")

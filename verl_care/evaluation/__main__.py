@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 COMMANDS: dict[str, str] = {
+    "generate": "verl_care.evaluation.generate.command",
     "score": "verl_care.evaluation.score",
     "compare": "verl_care.evaluation.compare",
     "judge": "verl_care.evaluation.judge.command",

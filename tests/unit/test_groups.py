@@ -19,7 +19,7 @@ from verl_care.records.group_log import GroupLog
 from verl_care.scoring import Graded, Judged
 from verl_care.settings import CareConfig
 
-WORDS = ["<think>", "so", "</think>", "<answer", ">A", ">B", "</answer>", "<end>"]
+WORDS = ["<think>", "so stir.", "</think>", "<answer", ">A", ">B", "</answer>", "<end>"]
 THINK, SO, CLOSE_THINK, OPEN, A, B, CLOSE, END = range(8)
 TOKENIZER = SimpleNamespace(
     all_special_ids=[END],
@@ -57,7 +57,7 @@ def row(uid, ids, reward, advantage, log_prob=nan, span=None, **info):
 ROWS = {
     "u1_1_0": row("u1", [SO, OPEN, B, CLOSE, END], 1.0, -1.5, span=(2, 3), id="7", accuracy=0.0),
     "u1_0_0": row("u1", [SO, OPEN, A, CLOSE, END], 2.5, 1.5, log_prob=-0.5, span=(2, 3), id="7",
-                  consistency_contradiction=1.0, consistency_judge=None),
+                  consistency_agreement=1.0, consistency_judge=None),
     "u2_0_0": row("u2", [SO, SO], 0.0, 0.0, id="9", accuracy=0.0, format=0.0),
 }  # fmt: skip
 
@@ -118,16 +118,17 @@ def test_the_record_of_a_step(tmp_path, judged):
                     "frame_times": [1.0, 1.3333]}],
         "images": ["a.png"], "threshold": pytest.approx(0.6065),
     }  # fmt: skip
-    # in the order of their sessions, not of the batch; "so<answer>A</answer>": the answer is character 10
+    # in the order of their sessions, not of the batch; "so stir.<answer>A</answer>": the answer is character 16
     assert responses[0] == {
-        "text": "so<answer>A</answer>", "length": 5, "finish": "stop", "accuracy": 1.0, "format": 1.0,
+        "text": "so stir.<answer>A</answer>", "length": 5, "finish": "stop", "accuracy": 1.0, "format": 1.0,
         "likelihood": pytest.approx(0.6065), "bonus": 0.5, "reward": 2.5, "advantage": 1.5, "selected": True,
-        "answer": {"start": 10, "stop": 11}, "answer_tokens": [{"text": ">A", "log_prob": -0.5}],
-        "measures": {"contradiction": 1.0, "judge": None},
+        "answer": {"start": 16, "stop": 17}, "answer_tokens": [{"text": ">A", "log_prob": -0.5}],
+        "measures": {"agreement": 1.0, "judge": None, "contradiction": 1.0},
     }  # fmt: skip
     # not scored: its answer is shown, its log-probability is not known
     assert responses[1]["answer_tokens"] == [{"text": ">B", "log_prob": None}]
     assert (responses[1]["likelihood"], responses[1]["selected"]) == (None, False)
+    assert responses[1]["measures"] == {"contradiction": 0.0}  # it concludes in stir and answers B, pour
     # cut off, and without an answer
     assert by_uid["u2"]["threshold"] is None
     (cut,) = by_uid["u2"]["responses"]

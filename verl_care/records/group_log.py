@@ -10,6 +10,7 @@ from typing import Any
 import transfer_queue as tq
 
 from verl_care.agent_loop import FRAME_TIMES
+from verl_care.consistency_measures.contradiction import contradiction
 from verl_care.records import groups, jsonl
 from verl_care.scoring import Graded, Judged, column
 from verl_care.settings import CareConfig
@@ -47,6 +48,10 @@ class GroupLog:
         responses = dict(zip(rows, self._responses(rows, judged, partition_id), strict=True))
         questions = self._questions([members[uid][0] for uid in chosen], graded, partition_id)
         threshold_N = judged.result.threshold_N.tolist()
+        for uid, question in zip(chosen, questions, strict=True):
+            for row in members[uid] if question["options"] else ():
+                response = responses[row]
+                response["measures"]["contradiction"] = contradiction(response["text"], question["options"])
         self._append(
             [
                 {

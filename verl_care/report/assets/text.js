@@ -1,0 +1,84 @@
+// Text that a model wrote, made safe to look at: what would be invisible or would turn the line around is named.
+
+/** Controls, format characters (bidirectional ones too), line separators and lone surrogates; not tab and newline. */
+const UNSEEN = /(?![\t\n])[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu;
+const STACKED = /\p{M}{4,}/gu;
+const TEMPLATE_TAG = /<\/?(?:think|answer)>/g;
+
+const codeOf = (character) => `⟦U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟧`;
+
+/** The text with every unseen character written as its code, and stacks of combining marks cut short. */
+export function visible(text) {
+  return text
+    .replace(/\r\n/g, "\n")
+    .replace(UNSEEN, codeOf)
+    .replace(STACKED, (marks) => `${marks.slice(0, 2)}⟦+${[...marks].length - 2} combining⟧`);
+}
+
+/** On one line, at most `length` characters, from `start` on. */
+export function snippet(text, length, start = 0) {
+  const from = Math.max(0, start);
+  const part = text.slice(from, from + length + 1).replace(/\s+/g, " ");
+  const short = part.length > length ? `${part.slice(0, length)}…` : part;
+  return visible((from > 0 ? "…" : "") + short);
+}
+
+/** Index of UTF-16 units for an index of code points, which Python counts in. */
+export function unitIndex(text, codePoints) {
+  if (!/[\ud800-\udfff]/.test(text)) return codePoints;
+  let units = 0;
+  for (let seen = 0; seen < codePoints && units < text.length; seen++) {
+    units += text.codePointAt(units) > 0xffff ? 2 : 1;
+  }
+  return units;
+}
+
+/** The answer's place in `response.text`, in UTF-16 units; null where there is none. */
+export function answerSpan({ text, answer }) {
+  if (!answer) return null;
+  const [start, stop] = [unitIndex(text, answer.start), unitIndex(text, answer.stop)];
+  return start < stop && stop <= text.length ? { start, stop } : null;
+}
+
+/**
+ * Cut a response into pieces: `{text}`, `{text, kind: "tag"}`, `{text, kind: "answer", logProb?}`.
+ * The answer's tokens are pieces of their own where they can be found around its place: a token is often ">A".
+ */
+export function pieces(response) {
+  const span = answerSpan(response);
+  if (!span) return tagPieces(response.text);
+  const tokens = response.answer_tokens ?? [];
+  const joined = tokens.map((token) => token.text).join("");
+  const place = joined ? response.text.lastIndexOf(joined, span.start) : -1;
+  const covers = place >= 0 && place <= span.start && place + joined.length >= span.stop;
+  const marked = covers
+    ? tokens.map((token) => ({ text: token.text, kind: "answer", logProb: token.log_prob }))
+    : [{ text: response.text.slice(span.start, span.stop), kind: "answer" }];
+  const [start, stop] = covers ? [place, place + joined.length] : [span.start, span.stop];
+  return [...tagPieces(response.text.slice(0, start)), ...marked, ...tagPieces(response.text.slice(stop))];
+}
+
+/** The template's tags apart from what stands between them; no more than fifty, the rest is plain. */
+function tagPieces(text) {
+  const found = [];
+  let end = 0;
+  for (const match of text.matchAll(TEMPLATE_TAG)) {
+    if (found.length > 100) break;
+    if (match.index > end) found.push({ text: text.slice(end, match.index) });
+    found.push({ text: match[0], kind: "tag" });
+    end = match.index + match[0].length;
+  }
+  if (end < text.length) found.push({ text: text.slice(end) });
+  return found;
+}
+
+/** What the response answers, stripped; null without an answer. */
+export function answered(response) {
+  const span = answerSpan(response);
+  return span ? response.text.slice(span.start, span.stop).trim() : null;
+}
+
+/** The letter of an option "B. peel onion"; null where it has none. */
+export function letterOf(option) {
+  return /^\s*([A-Z])[.):]/.exec(option)?.[1] ?? null;
+}

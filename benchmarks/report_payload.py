@@ -26,6 +26,7 @@ THOUGHTS = (
 )
 LEVELS = ("L1", "L2", "L3")
 FRAMES = 8
+MARGIN = 0.01
 
 
 def make(groups: int = 120, size: int = 8, runs: int = 2, steps: int = 60, questions: int = 40, seed: int = 0) -> Payload:
@@ -91,7 +92,7 @@ def run(name: str, index: int, steps: int, draw: np.random.Generator) -> Run:
         "folder": f"runs/{name}",
         "config": {
             "care.bonus": "none" if name == "grpo" else "hard",
-            "care.consistency_margin": 0.01,
+            "care.consistency_margin": MARGIN,
             "care.confidence_upper_bound": 0.95,
             "care.reference": "ema",
             "data.train_batch_size": 4,
@@ -168,7 +169,8 @@ def group(
     accuracy_N = torch.tensor([float(letter == question["truth"]) for letter in given]) * answered_N
     format_N = torch.from_numpy(~(cut_N | formless_N)).float()
     likelihood_N = answer_likelihood(log_prob_N[:, None], answered_N[:, None])
-    result = consistency_bonus(accuracy_N, likelihood_N, [0] * size, bonus="none" if run == 1 else "hard")
+    method = "none" if run == 1 else "hard"
+    result = consistency_bonus(accuracy_N, likelihood_N, [0] * size, bonus=method, consistency_margin=MARGIN)
     reward_N = accuracy_N + format_N + result.bonus_N
     advantage_N = group_advantage(reward_N, [0] * size)
 

@@ -17,7 +17,7 @@ export const FILTERS = [
     test: ({ response }) => response.selected && response.bonus === 0,
   },
   {
-    id: "judge", label: "Judge and likelihood disagree",
+    id: "judge", label: "Judge ≠ likelihood",
     why: "A judge’s verdict is one way, and the likelihood against the group’s threshold is the other",
     test: ({ response, group }) => {
       const says = likely(response, group);

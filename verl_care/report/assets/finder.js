@@ -3,7 +3,7 @@ import { el, later, said, saidWith } from "./dom.js";
 import { FILTERS, filtered, numbersOf, sorted } from "./filters.js";
 import { count, fixed, plural, rate, short, signed } from "./numbers.js";
 import { go, groupLink, linkTo, place } from "./router.js";
-import { answerSpan, snippet } from "./text.js";
+import { answerSpan, answered, snippet } from "./text.js";
 import { VirtualList } from "./virtual.js";
 
 const WIDE = matchMedia("(min-width: 760px)");
@@ -30,12 +30,12 @@ export class Finder {
     this.count = el("p", { class: "found", role: "status" });
     this.clear = el("button", { type: "button", class: "link", onclick: () => go(linkTo("finder")) }, "clear all");
     this.heads = el("div", { class: "finder-heads", "aria-hidden": "true" });
-    this.list = new VirtualList({ rowHeight: () => (WIDE.matches ? 62 : 104), render: (entry) => this.#row(entry), label: "Responses", className: "finder-list" });
+    this.list = new VirtualList({ rowHeight: () => (WIDE.matches ? 62 : 122), render: (entry) => this.#row(entry), label: "Responses", className: "finder-list", head: this.heads });
     this.nothing = el("p", { class: "empty" });
     this.node = el("div", { class: "view finder" }, el("h1", { class: "sr-only" }, "Finder"),
       el("div", { class: "finder-tools" }, this.search, this.chips,
         el("div", { class: "finder-choices" }, Object.values(this.choices), el("label", { class: "sort" }, "sort by", this.sort), this.way)),
-      el("div", { class: "finder-count" }, this.count, this.clear), this.heads, this.list.node, this.nothing);
+      el("div", { class: "finder-count" }, this.count, this.clear), this.list.node, this.nothing);
     store.addEventListener("change", () => {
       this.#offer();
       if (this.params && place().view === "finder") this.#find(true);
@@ -79,7 +79,7 @@ export class Finder {
     offer(this.choices.dataset, "all data sets", each((group) => group.question.data_source));
     offer(this.choices.type, "all types", each((group) => group.question.problem_type));
     this.numbers = numbersOf(measures);
-    this.sort.replaceChildren(...Object.entries(this.numbers).map(([key, [label]]) => el("option", { value: key }, snippet(label, 60))));
+    this.sort.replaceChildren(el("option", { value: "" }, "order recorded"), ...Object.entries(this.numbers).map(([key, [label]]) => el("option", { value: key }, snippet(label, 60))));
     this.totals = new Map(FILTERS.map(({ id, test }) => [id, responses.filter(test).length]));
   }
 
@@ -89,12 +89,13 @@ export class Finder {
     const tests = FILTERS.filter(({ id }) => chosen.has(id)).map(({ test }) => test);
     this.words = (params.text ?? "").toLowerCase();
     const found = filtered(store.responses, { ...params, tests, words: this.words });
-    const [, number] = this.numbers[params.sort] ?? this.numbers.step;
+    const [, number] = this.numbers[params.sort] ?? [];
     const top = this.list.node.scrollTop;
-    this.list.show(params.sort || params.rising ? sorted(found, number, Boolean(params.rising)) : found);
+    this.list.show(number ? sorted(found, number, Boolean(params.rising)) : found);
     this.list.node.scrollTop = keepPlace ? top : 0;
     this.count.replaceChildren(el("b", {}, count(found.length)), ` of ${plural(store.responses.length, "response")}`);
     this.clear.hidden = !Object.keys(params).length;
+    this.way.hidden = !number;
     this.way.textContent = params.rising ? "↑" : "↓";
     this.way.setAttribute("aria-label", params.rising ? "Lowest first" : "Highest first");
     this.way.title = params.rising ? "Lowest first" : "Highest first";
@@ -137,14 +138,21 @@ export class Finder {
           el("i", { class: "swatch", vars: { run: group.run.color } }), el("b", {}, `step ${short(group.step)} #${number + 1}`),
           group.split === "validation" && el("span", { class: "flag" }, "validation"), also,
           said(snippet(group.question.question ?? group.question.prompt, 90), "muted")),
-        el("span", { class: "found-words" }, saidWith(this.#glimpse(entry), this.words))),
+        el("span", { class: "found-words" }, answerOf(entry), saidWith(this.#glimpse(entry), this.words))),
       ...cells);
   }
 
-  /** Of the response: around the word that is searched, else the end of the reasoning and the answer. */
+  /** Of the response: around the word that is searched, else the end of the reasoning. */
   #glimpse({ response }) {
     const at = this.words ? response.text.toLowerCase().indexOf(this.words) : -1;
-    const end = answerSpan(response)?.start ?? response.text.length;
-    return snippet(response.text, 170, at >= 0 ? at - 60 : end - 125);
+    if (at >= 0) return snippet(response.text, 120, at - 30);
+    const ending = response.text.slice(0, answerSpan(response)?.start ?? response.text.length).slice(-400);
+    const reasoning = ending.replace(/(?:<\/?(?:think|answer)>|[ \t\r\n])+$/, "");
+    return snippet(reasoning, 85, reasoning.length - 85);
   }
+}
+
+function answerOf({ response }) {
+  const answer = answered(response);
+  return answer == null ? null : el("b", { class: "found-answer" }, said(snippet(answer, 20)));
 }

@@ -4,6 +4,7 @@ import { dotClass, mediaOf, questionOf } from "./media.js";
 import { count, plural, short } from "./numbers.js";
 import { go, groupLink } from "./router.js";
 import { responseRow } from "./response.js";
+import { groupScale } from "./scale.js";
 import { snippet } from "./text.js";
 import { Trail } from "./trail.js";
 import { VirtualList } from "./virtual.js";
@@ -31,7 +32,7 @@ export class Groups {
     this.head = el("header", { class: "group-head" });
     this.seen = el("div", {});
     this.rows = el("ol", { class: "responses" });
-    this.rule = el("p", { class: "rule" });
+    this.rule = el("div", { class: "rule" });
     this.detail = el("article", { class: "group" }, this.head, this.seen, this.trail.node,
       el("div", { class: "block-head" }, el("h2", {}, "Responses"), this.order), this.rule, this.rows);
     this.empty = el("p", { class: "empty" }, "No groups were recorded. A training run writes them as it goes: groups.jsonl.zst in its folder.");
@@ -107,7 +108,7 @@ export class Groups {
   #draw() {
     const { group } = this;
     this.seen.replaceChildren(questionOf(group), mediaOf(group.question, this.store.images));
-    this.rule.textContent = whyThreshold(group);
+    this.rule.replaceChildren(el("p", {}, whyThreshold(group)), groupScale(group) ?? "");
     this.#responses();
     this.#around();
     announce(`Step ${group.step}, group ${this.listed.indexOf(group) + 1} of ${this.listed.length}`);

@@ -2,12 +2,11 @@
 
 const NONE = "–";
 
-/** A probability or rate: .62, 1.0; three digits where two would hide that it is not 0 or 1. */
+/** A probability or rate: 0.62; with more digits where two would hide that it is not 0 or 1. */
 export function rate(value, digits = 2) {
   if (value == null) return NONE;
-  const close = (value > 0 && value < 0.005) || (value > 0.995 && value < 1);
-  const text = value.toFixed(value === 0 || value === 1 ? 1 : close ? digits + 2 : digits);
-  return text.replace(/^(-?)0\./, "$1.").replace(/^(-?)\.0$/, "$10");
+  const near = Math.min(Math.abs(value), Math.abs(1 - value));
+  return value.toFixed(near > 0 && near < 0.5 * 10 ** -digits ? digits + 2 : digits);
 }
 
 /** Three significant digits at any size. */
@@ -17,7 +16,7 @@ export function short(value) {
   if (size === 0) return "0";
   if (size < 1e-3 || size >= 1e6) return value.toExponential(1).replace("e-", "e−").replace("e+", "e");
   if (size >= 1000) return count(Math.round(value));
-  return Number(value.toPrecision(3)).toString().replace("-", "−");
+  return (Number.isInteger(value) ? String(value) : value.toPrecision(3)).replace("-", "−");
 }
 
 /** With its sign, in two digits. */

@@ -5,6 +5,7 @@ import { answerSpan, pieces } from "./text.js";
 
 const SHOWN = 1500; // characters before it is folded
 const ENDING = 500; // of a folded text, its last ones: the answer stands there
+const BLOCK = 10_000; // characters of a long text that are laid out at once, when they come into view
 
 export function passage(response) {
   const node = el("div", { class: "passage" });
@@ -21,7 +22,7 @@ export function passage(response) {
     const open = button(`… ${count(length - SHOWN - ENDING)} characters folded: show all ${count(length)}`, "false", unfolded);
     node.replaceChildren(...before.map(show), open, ...hidden.map(show), ...after.map(show), ...tail(response));
   };
-  const unfolded = () => node.replaceChildren(button("fold", "true", folded), ...parts.map(show), ...tail(response));
+  const unfolded = () => node.replaceChildren(button("fold", "true", folded), ...parts.flatMap(blocks), ...tail(response));
   folded();
   return node;
 }
@@ -42,6 +43,18 @@ function clip(parts, start, stop) {
     at += part.text.length;
     return from < to ? [{ ...part, text: part.text.slice(from, to) }] : [];
   });
+}
+
+function blocks(part) {
+  const { text, kind } = part;
+  if (kind || text.length <= BLOCK) return [show(part)];
+  const found = [];
+  for (let start = 0, stop; start < text.length; start = stop) {
+    stop = start + BLOCK;
+    if (/[\udc00-\udfff]/.test(text[stop] ?? "")) stop++; // not through the middle of a character
+    found.push(said(text.slice(start, stop), "text-block"));
+  }
+  return found;
 }
 
 function show({ text, kind, logProb }) {

@@ -1,24 +1,30 @@
 // Text that a model wrote, made safe to look at: what would be invisible or would turn the line around is named.
 
 /** Controls, format characters (bidirectional ones too), line separators and lone surrogates; not tab and newline. */
-const UNSEEN = /(?![\t\n])[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu;
+const UNSEEN = /(?:(?![\t\n])[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029])+/gu;
 const STACKED = /\p{M}{4,}/gu;
-const TEMPLATE_TAG = /<\/?(?:think|answer)>/g;
+const TEMPLATE_TAG = /<\/?(?:think|answer)(?:>|$)/g; // a token may hold the last bracket: ">A"
 
-const codeOf = (character) => `⟦U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟧`;
+const NAMED = 8; // unseen characters in a row that are named; the others are counted
 
-/** The text with every unseen character written as its code, and stacks of combining marks cut short. */
+function namesOf(run) {
+  const characters = [...run];
+  const codes = characters.slice(0, NAMED).map((one) => `‹U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
+  return codes.join("") + (characters.length > NAMED ? `‹+${characters.length - NAMED} unseen›` : "");
+}
+
+/** The text with unseen characters written as their codes, and stacks of combining marks cut short. */
 export function visible(text) {
   return text
     .replace(/\r\n/g, "\n")
-    .replace(UNSEEN, codeOf)
-    .replace(STACKED, (marks) => `${marks.slice(0, 2)}⟦+${[...marks].length - 2} combining⟧`);
+    .replace(UNSEEN, namesOf)
+    .replace(STACKED, (marks) => `${marks.slice(0, 2)}‹+${[...marks].length - 2} combining›`);
 }
 
 /** On one line, at most `length` characters, from `start` on. */
 export function snippet(text, length, start = 0) {
   const from = Math.max(0, start);
-  const part = text.slice(from, from + length + 1).replace(/\s+/g, " ");
+  const part = text.slice(from, from + length + 1).replace(/[ \t\r\n]+/g, " "); // \s would take unseen characters with it
   const short = part.length > length ? `${part.slice(0, length)}…` : part;
   return visible((from > 0 ? "…" : "") + short);
 }

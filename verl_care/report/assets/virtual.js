@@ -4,11 +4,11 @@ import { el } from "./dom.js";
 const AROUND = 6; // rows beyond the edges
 
 export class VirtualList {
-  /** @param rowHeight () => pixels, `render` (item, index) => element */
-  constructor({ rowHeight, render, label, className }) {
-    Object.assign(this, { rowHeight, render, items: [], rows: new Map() });
+  /** @param rowHeight () => pixels, `render` (item, index) => element, `head` stays above the rows */
+  constructor({ rowHeight, render, label, className, head = null }) {
+    Object.assign(this, { rowHeight, render, head, items: [], rows: new Map() });
     this.inside = el("div", { class: "virtual-inside", role: "list", "aria-label": label });
-    this.node = el("div", { class: `virtual ${className}`, onscroll: () => this.#soon() }, this.inside);
+    this.node = el("div", { class: `virtual ${className}`, onscroll: () => this.#soon() }, head, this.inside);
     new ResizeObserver(() => this.#layout()).observe(this.node);
   }
 
@@ -22,7 +22,7 @@ export class VirtualList {
   /** Bring an item into sight, if it is not. */
   reveal(index) {
     if (index < 0) return;
-    const [top, height] = [index * this.height, this.node.clientHeight];
+    const [top, height] = [index * this.height, this.node.clientHeight - (this.head?.offsetHeight ?? 0)];
     if (top < this.node.scrollTop) this.node.scrollTop = top;
     else if (top + this.height > this.node.scrollTop + height) this.node.scrollTop = top + this.height - height;
     this.#draw();
@@ -40,7 +40,10 @@ export class VirtualList {
 
   #layout() {
     const height = this.rowHeight();
-    if (height !== this.height) this.rows.forEach((row) => row.remove()) ?? this.rows.clear();
+    if (height !== this.height) {
+      this.rows.forEach((row) => row.remove());
+      this.rows.clear();
+    }
     this.height = height;
     this.inside.style.height = `${this.items.length * height}px`;
     this.#draw();

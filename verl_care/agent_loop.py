@@ -11,6 +11,10 @@ from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentL
 from verl_care.data import failures
 from verl_care.data.decoders import MediaError
 from verl_care.data.features import remember_features
+from verl_care.data.media import frame_times
+
+FRAME_TIMES = "frame_times"
+"""In a row's `extra_fields`: of each clip when the frames that the model saw are shown, see `frame_times`."""
 
 
 @register("care")
@@ -30,10 +34,12 @@ class CareAgentLoop(SingleTurnAgentLoop):
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
         try:
-            return await super().run(sampling_params, priority=priority, **kwargs)  # pyright: ignore[reportAbstractUsage]
+            output = await super().run(sampling_params, priority=priority, **kwargs)  # pyright: ignore[reportAbstractUsage]
         except MediaError as error:
             await failures.report(kwargs["uid"], error)  # before verl marks the prompt as failed, and the trainer looks
             raise
+        output.extra_fields[FRAME_TIMES] = [frame_times(metadata) for metadata in self._video_metadata or ()]
+        return output
 
     async def process_multi_modal_info(self, messages: list[dict]) -> dict:
         multi_modal_data = await super().process_multi_modal_info(messages)

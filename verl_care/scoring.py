@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import transfer_queue as tq
@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from verl_care.consistency import answer_likelihood, needs_likelihood
+from verl_care.consistency import ConsistencyBonus, answer_likelihood, needs_likelihood
 from verl_care.packing.batching import order_by_groups
 from verl_care.packing.engine import WANTED
 from verl_care.rewards.manager import NO_SPAN
@@ -34,6 +34,8 @@ class Graded:
     """Where the answer is, in response tokens; None where there is none."""
     cached_tokens_N: list[int | None]
     """Of each prompt how many tokens vLLM had in its prefix cache."""
+    extras: list[dict[str, Any]]
+    """All that the rollout and the reward manager said of each response, verl's `extra_fields`."""
 
     @classmethod
     def of(cls, batch: tq.KVBatchMeta) -> Graded:
@@ -49,6 +51,7 @@ class Graded:
             format_N=torch.tensor([info["format"] for info in infos]),
             spans=[None if span[0] == NO_SPAN else span for span in spans],
             cached_tokens_N=[extra.get("num_cached_tokens") for extra in extras],
+            extras=extras,
         )
 
     @property
@@ -75,6 +78,16 @@ class Graded:
             mask_NT = span_mask([self.spans[row] for row in rows], length=log_prob_NT.size(1))
             likelihood_N[rows] = answer_likelihood(log_prob_NT, mask_NT, mean=mean).to(likelihood_N)
         return likelihood_N
+
+
+class Judged(NamedTuple):
+    """A batch's responses, and what they were given beyond accuracy and format."""
+
+    graded: Graded
+    likelihood_N: Tensor
+    scored: Collection[str]
+    """Keys of the responses that the reference has scored."""
+    result: ConsistencyBonus
 
 
 def answers_only(batch: tq.KVBatchMeta, graded: Graded, keys: Sequence[str], ranks: int) -> tq.KVBatchMeta:

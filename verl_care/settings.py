@@ -66,6 +66,12 @@ class CareConfig:
     """Seconds after which a weight sync that does not return stops the run; verl would wait for ever."""
     max_failed_prompts: int = 64
     """Prompts that may fail and be replaced in one step; verl would go on for ever where none can be rolled out."""
+    groups_per_step: int = 4
+    """Groups of a step that are written to the run's `groups.jsonl.zst`: -1 all, 0 none."""
+    groups_every: int = 1
+    """Steps from one whose groups are written to the next; the first step's always are."""
+    groups_compressed: bool = True
+    """Write `groups.jsonl.zst`; false: `groups.jsonl`."""
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -119,6 +125,13 @@ class CareConfig:
             yield (
                 f"care.max_failed_prompts={self.max_failed_prompts}: counts prompts. Set care.max_failed_prompts to 0"
                 " (the first failure stops the run) or more."
+            )
+        if self.groups_per_step < -1:
+            yield f"care.groups_per_step={self.groups_per_step}: counts groups. Set care.groups_per_step to -1 for all."
+        if self.groups_every < 1:
+            yield (
+                f"care.groups_every={self.groups_every}: counts steps, so at least 1. Set care.groups_every to 1, or"
+                " care.groups_per_step=0 to write none."
             )
         for key in ("replay_poll_interval_s", "weight_sync_timeout_s"):
             if not 0 < getattr(self, key) <= MAX_SECONDS:

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 import transfer_queue as tq
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from tqdm import tqdm
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
@@ -28,6 +28,7 @@ from verl_care.consistency import consistency_bonus
 from verl_care.data.failures import FailedPrompts
 from verl_care.metrics import care_metrics
 from verl_care.packing import media
+from verl_care.records.group_log import GroupLog
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
 from verl_care.workers import CareWorker
@@ -91,6 +92,9 @@ class CareTrainer(PPOTrainerSync):
             log_file.rename(root / f"metrics.until_step_{self.global_steps}.jsonl")
         os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(log_file))
         os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
+        OmegaConf.save(self.config, root / "config.yaml", resolve=True)
+        self.groups = GroupLog(root, self.tokenizer, self.care)
+        self.groups.start(self.global_steps, str(self.config.trainer.experiment_name))
         super().fit(agent_loop_manager)
 
     # ------------------------------------------------------------------ a step
@@ -165,10 +169,14 @@ class CareTrainer(PPOTrainerSync):
         counts = ray.get([server.__ray_call__.remote(clip_cache_counts) for server in servers])
         metrics.update(clip_cache_metrics(counts))
         with marked_timer("care_bonus", self.timing_raw):
-            self._add_bonus(batch, metrics)
-        return super()._compute_advantage(batch, metrics)
+            judged = self._add_bonus(batch, metrics)
+        batch = super()._compute_advantage(batch, metrics)
+        if self.groups.wants(self.global_steps):
+            with marked_timer("care_groups", self.timing_raw):
+                self.groups.write(self.global_steps, judged, str(batch.partition_id))
+        return batch
 
-    def _add_bonus(self, batch: tq.KVBatchMeta, metrics: dict) -> None:
+    def _add_bonus(self, batch: tq.KVBatchMeta, metrics: dict) -> scoring.Judged:
         """Add each response's consistency bonus to its `rm_scores`, and log the step's `care/` metrics."""
         graded = scoring.Graded.of(batch)
         partition_id = str(batch.partition_id)
@@ -203,6 +211,7 @@ class CareTrainer(PPOTrainerSync):
             padding = [key for key in batch.keys if key not in set(graded.keys)]
             selected = result.selected_N.tolist()
             step.put_kl_weights(partition_id, graded.keys, graded.spans, selected, padding, self.care)
+        return scoring.Judged(graded, likelihood_N, scored, result)
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
@@ -227,6 +236,7 @@ class CareTrainer(PPOTrainerSync):
 
     def _compute_metrics(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
+        metrics["care/groups_lost"] = float(self.groups.lost)
         if self.care.packing:
             metrics["care/pixels_gb"] = media.clear(map(scoring.uid_of, batch.keys)) / 1e9
         shown = {"reward": "critic/score/mean", "accuracy": "care/accuracy", "bonus": "care/bonus_rate"}

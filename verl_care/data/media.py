@@ -34,6 +34,7 @@ from verl_care.data.sources import Clip, File, clip_of, image_identity, image_of
 from verl_care.data.store import FrameStore
 
 GIB = 1 << 30
+RELEASE = "release"
 Frames = tuple[torch.Tensor, dict[str, Any]]
 """(F, 3, H, W) uint8, and the metadata that transformers and vLLM read the sampling rate from."""
 
@@ -155,8 +156,18 @@ def released_times(frames: int) -> dict[str, Any]:
         "fps": RELEASED_FPS,
         "frames_indices": list(range(frames)),
         "total_num_frames": frames,
-        "video_backend": "release",
+        "video_backend": RELEASE,
     }
+
+
+def frame_times(metadata: Mapping[str, Any]) -> list[float] | None:
+    """Seconds from the beginning of a clip's file at which its frames are shown; None where its metadata tells others.
+
+    A frame number n is shown at n / fps.
+    """
+    if metadata["video_backend"] == RELEASE:
+        return None
+    return [index / metadata["fps"] for index in metadata["frames_indices"]]
 
 
 def load_image(image: File | Image.Image, budget: ImageBudget, patch_size: int) -> Image.Image:

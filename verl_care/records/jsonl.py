@@ -44,15 +44,35 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ValueError: a line that is whole and yet no JSON object; it names file and line.
     """
-    data = path.read_bytes()
-    lines = (_whole(data)[0] if path.suffix == COMPRESSED else data).split(b"\n")[:-1]
-    for number, line in enumerate(lines, start=1):
+    yield from _rows(path, _content(path, 0)[0], "line")
+
+
+def read_on(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """(rows behind `offset`, where to go on reading); as `read` otherwise. An offset is 0, or what this returned."""
+    content, taken = _content(path, offset)
+    rows = list(_rows(path, content, f"behind byte {offset} line" if offset else "line"))
+    return rows, offset + taken
+
+
+def _content(path: Path, offset: int) -> tuple[bytes, int]:
+    """(whole lines behind `offset`, how many bytes of the file they take)."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read()
+    if path.suffix == COMPRESSED:
+        return _whole(data)
+    end = data.rfind(b"\n") + 1
+    return data[:end], end
+
+
+def _rows(path: Path, content: bytes, where: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}, is no JSON ({error}): remove that line") from error
+            raise ValueError(f"{path}, {where} {number}, is no JSON ({error}): remove that line") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}, is {type(row).__name__} and no JSON object: remove that line")
+            raise ValueError(f"{path}, {where} {number}, is {type(row).__name__} and no JSON object: remove that line")
         yield row
 
 

@@ -54,7 +54,9 @@ def test_stands_there_as_text(visit_payload, viewport):
         page.locator(f".{view}:visible").wait_for()
         assert page.locator("#planted").count() == 0
         assert page.locator("script").count() == 1  # the page's own; its data are taken out once read
-        check("overview")
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+
+    check("overview")
     for name, (_, shown) in TEXTS.items():
         for place in (".results", ".config", ".legend", ".notes"):
             assert shown in page.locator(place).text_content(), (name, place)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 from verl_care.report import page, serve
@@ -58,17 +57,17 @@ def _report(options: argparse.Namespace) -> int:
         for path in figures.write(options.runs, options.figures):
             print(path)
         return 0
-    read = partial(collect.collect, options.runs, groups_per_step=options.groups_per_step)
     if options.serve is not None:
         try:
-            serve.serve(read, options.runs, options.serve)
+            source = collect.Collector(options.runs, groups_per_step=options.groups_per_step, live=True)
+            serve.serve(source, options.serve)
         except OSError as error:
             if error.filename is None:  # of the socket, and not of a file
                 raise OSError(f"port {options.serve} cannot be used ({error}): --serve 0 takes any free one") from error
             raise
         return 0
     out = options.out or options.runs[0] / "report.html"
-    size = page.write(read(), out)
+    size = page.write(collect.collect(options.runs, groups_per_step=options.groups_per_step), out)
     print(f"page       {out.absolute()} ({size / 1e6:.1f} MB)")
     return 0
 

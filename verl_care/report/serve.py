@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from verl_care.report import page
 from verl_care.report.payload import Payload
@@ -39,20 +38,24 @@ HEADERS = {
 }
 
 
+class Source(Protocol):
+    """What reads the runs: `collect.Collector`, made with `live`."""
+
+    def update(self) -> bool:
+        """Whether there is something new."""
+        ...
+
+    def payload(self) -> Payload: ...
+
+
 class Followed:
     """The newest payload of some runs, and how much of its lists each earlier version of it has already."""
 
-    def __init__(self, collect: Callable[[], Payload], changed: Callable[[], object]):
-        """
-        Args:
-            collect: reads the runs.
-            changed: something that compares unequal when they are worth reading again.
-        """
-        self._collect, self._changed = collect, changed
+    def __init__(self, source: Source):
+        self._source = source
         self._lock = threading.Lock()
         self._session = uuid.uuid4().hex  # a page of an earlier server has versions of its own
-        self._state, self._looked = changed(), time.monotonic()
-        self._payload: Payload = {**collect(), "live": True}
+        self._payload, self._looked = source.payload(), time.monotonic()
         self._shared: list[dict[str, int]] = []  # by version: items that it and the newest one begin with
 
     def page(self) -> str:
@@ -88,35 +91,17 @@ class Followed:
     def _read_again(self) -> None:
         if time.monotonic() - self._looked < READ_AGAIN_S:
             return
-        state = self._changed()
-        if state != self._state:
-            payload: Payload = {**self._collect(), "live": True}
+        if self._source.update():
+            payload = self._source.payload()
             shared = {name: common_start(self._payload[name], payload[name]) for name in LISTS}
             earlier = [{name: min(old[name], shared[name]) for name in LISTS} for old in self._shared]
-            self._payload, self._shared, self._state = payload, [*earlier, shared], state
+            self._payload, self._shared = payload, [*earlier, shared]
         self._looked = time.monotonic()
 
 
 def common_start(before: Sequence[Any], after: Sequence[Any]) -> int:
     """How many items two lists begin with in common."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
-
-
-def files_of(runs: Sequence[Path]) -> object:
-    """Names, sizes and times of what lies directly in the runs: a new record, dump or measurement changes it."""
-    return [
-        (str(path), status.st_size, status.st_mtime_ns)
-        for run in runs
-        for path in sorted(run.iterdir())
-        if not path.name.startswith(".") and path.suffix != ".html" and (status := _status(path))
-    ]
-
-
-def _status(path: Path) -> Any:
-    try:
-        return path.stat()
-    except FileNotFoundError:  # a link to nothing, or removed since it was listed
-        return None
 
 
 class Server(ThreadingHTTPServer):
@@ -204,13 +189,13 @@ class Handler(BaseHTTPRequestHandler):
         """A page asks every two seconds: only what is refused is worth a line."""
 
 
-def serve(collect: Callable[[], Payload], runs: Sequence[Path], port: int) -> None:
+def serve(source: Source, port: int) -> None:
     """Serve until interrupted.
 
     Raises:
         OSError: the port is taken, or a run cannot be read.
     """
-    with Server(Followed(collect, lambda: files_of(runs)), port) as server:
+    with Server(Followed(source), port) as server:
         print(f"live at {server.url} (Ctrl-C ends it)", flush=True)
         try:
             server.serve_forever()

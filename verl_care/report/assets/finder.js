@@ -3,7 +3,7 @@ import { el, later, said, saidWith } from "./dom.js";
 import { FILTERS, filtered, numbersOf, sorted } from "./filters.js";
 import { count, fixed, plural, rate, short, signed } from "./numbers.js";
 import { go, groupLink, linkTo, place } from "./router.js";
-import { answerSpan, answered, snippet } from "./text.js";
+import { answerSpan, answered, questionText, snippet } from "./text.js";
 import { VirtualList } from "./virtual.js";
 
 const WIDE = matchMedia("(min-width: 760px)");
@@ -137,7 +137,7 @@ export class Finder {
         el("span", { class: "found-meta" }, el("i", { class: `dot ${graded}${response.bonus > 0 ? " has-bonus" : ""}` }),
           el("i", { class: "swatch", vars: { run: group.run.color } }), el("b", {}, `step ${short(group.step)} #${number + 1}`),
           group.split === "validation" && el("span", { class: "flag" }, "validation"), also,
-          said(snippet(group.question.question ?? group.question.prompt, 90), "muted")),
+          said(snippet(questionText(group.question), 90), "muted")),
         el("span", { class: "found-words" }, answerOf(entry), saidWith(this.#glimpse(entry), this.words))),
       ...cells);
   }
@@ -147,7 +147,7 @@ export class Finder {
     const at = this.words ? response.text.toLowerCase().indexOf(this.words) : -1;
     if (at >= 0) return snippet(response.text, 120, at - 30);
     const ending = response.text.slice(0, answerSpan(response)?.start ?? response.text.length).slice(-400);
-    const reasoning = ending.replace(/(?:<\/?(?:think|answer)>|[ \t\r\n])+$/, "");
+    const reasoning = ending.replace(/(?:<\/?(?:think|answer)>|[ \t\r\n])+$/, "").replace(/^\s*<think>/, "");
     return snippet(reasoning, 85, reasoning.length - 85);
   }
 }

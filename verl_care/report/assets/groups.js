@@ -5,7 +5,7 @@ import { count, plural, short } from "./numbers.js";
 import { go, groupLink } from "./router.js";
 import { responseRow } from "./response.js";
 import { groupScale } from "./scale.js";
-import { snippet } from "./text.js";
+import { questionText, snippet } from "./text.js";
 import { Trail } from "./trail.js";
 import { VirtualList } from "./virtual.js";
 import { whyThreshold } from "./why.js";
@@ -17,6 +17,12 @@ const ORDERS = {
   sampled: ["order of sampling", () => 0],
   length: ["length", (a, b) => (b.length ?? b.text.length) - (a.length ?? a.text.length)],
 };
+
+/** A group to begin with: of its selected, some got the bonus and some did not. */
+function telling({ responses }) {
+  const selected = responses.filter((response) => response.selected);
+  return selected.some((response) => response.bonus > 0) && selected.some((response) => response.bonus === 0);
+}
 
 export class Groups {
   constructor(store) {
@@ -41,13 +47,15 @@ export class Groups {
     this.node = el("div", { class: "view groups" }, el("h1", { class: "sr-only" }, "Groups"), this.side, this.detail, this.empty);
     store.addEventListener("change", () => this.#changed());
     this.#choices();
+    if (store.groups.some((group) => group.split === "train")) this.split.value = "train";
+    this.#filter();
   }
 
   /** @param params as `router.groupLink` writes them */
   show(params) {
     const asked = params.run != null ? this.store.group(params) : null;
     this.missing = params.run != null && !asked;
-    this.group = asked ?? this.group ?? this.listed[0];
+    this.group = asked ?? this.group ?? this.listed.find(telling) ?? this.listed[0];
     this.node.classList.toggle("is-empty", !this.group);
     if (!this.group) return;
     if (!this.listed.includes(this.group)) {
@@ -102,7 +110,7 @@ export class Groups {
       el("span", { class: "group-item-top" }, el("i", { class: "swatch", vars: { run: group.run.color } }),
         el("b", {}, `step ${short(group.step)}`), group.split === "validation" && el("span", { class: "flag" }, "validation"),
         el("span", { class: "dots" }, group.responses.slice(0, 12).map((response) => el("i", { class: dotClass(response) })))),
-      el("span", { class: "group-item-text" }, el("bdi", {}, snippet(question.question ?? question.prompt, 80))));
+      el("span", { class: "group-item-text" }, el("bdi", {}, snippet(questionText(question), 80))));
   }
 
   #draw() {

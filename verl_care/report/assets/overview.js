@@ -16,7 +16,7 @@ export class Overview {
     });
     this.weight = el("output", { for: "smoothing" });
     this.facts = el("p", { class: "facts" });
-    this.notes = el("ul", { class: "notes" });
+    this.notes = el("details", { class: "notes" });
     this.results = el("div", {});
     this.legend = el("div", { class: "legend", role: "group", "aria-label": "Runs shown" });
     this.sections = el("div", {});
@@ -44,7 +44,9 @@ export class Overview {
     const steps = Math.max(0, ...runs.flatMap((run) => [...run.metrics.values()].map((metric) => metric.steps.at(-1) ?? 0)));
     this.facts.replaceChildren(
       [plural(runs.length, "run"), plural(steps, "step"), plural(groups.length, "group"), plural(responses.length, "response"), `made ${when(payload.made)}`].join(" · "));
-    this.notes.replaceChildren(...(payload.notes ?? []).map((note) => el("li", {}, said(note))));
+    const notes = payload.notes ?? [];
+    this.notes.hidden = !notes.length;
+    this.notes.replaceChildren(el("summary", {}, plural(notes.length, "note")), el("ul", {}, notes.map((note) => el("li", {}, said(note)))));
     this.results.replaceChildren(resultsTable(this.store));
     this.names.replaceChildren(...namesOf(runs).map((name) => el("option", { value: name })));
     this.#curves();

@@ -84,7 +84,24 @@ export function answered(response) {
   return span ? response.text.slice(span.start, span.stop).trim() : null;
 }
 
-/** The letter of an option "B. peel onion"; null where it has none. */
-export function letterOf(option) {
-  return /^\s*([A-Z])[.):]/.exec(option)?.[1] ?? null;
+/** Options with their letters, [{letter: "B", text: "B. peel"}]; those without one get it from their place. */
+export function lettered(options) {
+  const own = options.map((option) => /^\s*([A-Z])[.):]/.exec(option)?.[1] ?? null);
+  if (own.some((letter) => letter != null)) return options.map((text, i) => ({ letter: own[i], text }));
+  return options.map((option, i) => ({ letter: letterAt(i), text: `${letterAt(i)}. ${option}` }));
+}
+
+const letterAt = (place) => (place < 26 ? String.fromCharCode(65 + place) : String(place + 1));
+
+/** The question without the prompt's frame, where only the whole prompt was recorded. */
+export function questionText({ question, prompt, options }) {
+  if (question != null) return question;
+  const user = prompt.lastIndexOf("\nuser\n");
+  const first = options.length ? prompt.indexOf(lettered(options)[0].text, Math.max(0, user)) : -1;
+  let text = prompt.slice(user < 0 ? 0 : user + 6, first < 0 ? prompt.length : first).trim();
+  for (const ending of ["assistant", "Options:"]) {
+    if (text.endsWith(ending)) text = text.slice(0, -ending.length).trimEnd();
+  }
+  text = text.replace(/<(?:video|image)>/g, "").trim();
+  return text || prompt;
 }

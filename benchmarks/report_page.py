@@ -79,7 +79,9 @@ def main() -> int:
         print(f"{groups * GROUP:,} responses in {groups:,} groups, {size / 1e6:.1f} MB")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for view in ("overview", "groups", "finder"):
-            paints, drawn = zip(*(opened(browser, f"{path.as_uri()}#/{view}") for _ in range(arguments.repeats)), strict=True)
+            paints, drawn = zip(
+                *(opened(browser, f"{path.as_uri()}#/{view}") for _ in range(arguments.repeats)), strict=True
+            )
             show(f"{view}: first paint", paints)
             show(f"{view}: drawn", drawn)
         opening = browser.new_page()

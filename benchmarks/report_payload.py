@@ -29,7 +29,9 @@ FRAMES = 8
 MARGIN = 0.01
 
 
-def make(groups: int = 120, size: int = 8, runs: int = 2, steps: int = 60, questions: int = 40, seed: int = 0) -> Payload:
+def make(
+    groups: int = 120, size: int = 8, runs: int = 2, steps: int = 60, questions: int = 40, seed: int = 0
+) -> Payload:
     """`groups` groups of `size` responses, spread over the runs and their steps; a question comes again and again."""
     draw = np.random.default_rng(seed)
     clips = min(questions, 24)
@@ -49,7 +51,9 @@ def make(groups: int = 120, size: int = 8, runs: int = 2, steps: int = 60, quest
         ],
         "questions": asked,
         "groups": [
-            group(n * runs // groups, 1 + (n * runs % groups) * steps // groups, n % questions, asked, size, steps, draw)
+            group(
+                n * runs // groups, 1 + (n * runs % groups) * steps // groups, n % questions, asked, size, steps, draw
+            )
             for n in range(groups)
         ],
         "images": images,

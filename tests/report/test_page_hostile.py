@@ -28,7 +28,9 @@ def everywhere(texts: list[str]):
     for n, text in enumerate(texts):
         whole = response(text=text, answer=None, answer_tokens=[{"text": text, "log_prob": -1.0}], measures={text: 0.0})
         inside = response(text=f"{text}{text}", answer={"start": len(text), "stop": 2 * len(text)})
-        validation = [{"step": s, "dataset": text, "questions": 1, "values": {"accuracy": 0.5, text: 0.5}} for s in (0, 1)]
+        validation = [
+            {"step": s, "dataset": text, "questions": 1, "values": {"accuracy": 0.5, text: 0.5}} for s in (0, 1)
+        ]
         logged = {text: {"steps": [1], "values": [1.0]}}
         runs.append(run(text, config={text: text}, metrics=logged, validation=validation))
         questions.append(
@@ -41,7 +43,14 @@ def everywhere(texts: list[str]):
         groups.append(group([whole, inside], run=n, question=n))
     published = [{"metric": "accuracy", "dataset": text, "method": text, "value": 0.5} for text in texts]
     return payload(
-        groups, title=texts[0], made=texts[0], runs=runs, questions=questions, notes=texts, published=published, images=texts
+        groups,
+        title=texts[0],
+        made=texts[0],
+        runs=runs,
+        questions=questions,
+        notes=texts,
+        published=published,
+        images=texts,
     )
 
 
@@ -118,7 +127,9 @@ def test_a_picture_that_is_none_is_not_asked_for(visit_payload):
 def test_the_policy_stops_a_script_that_got_in_anyway(browser, visit_payload, tmp_path):
     visit_payload(payload([group([response()])]))
     text = (tmp_path / "report.html").read_text()
-    (tmp_path / "broken.html").write_text(text.replace("<main", "<script>window.ran = 1</script><img src=x onerror='ran = 1'><main"))
+    (tmp_path / "broken.html").write_text(
+        text.replace("<main", "<script>window.ran = 1</script><img src=x onerror='ran = 1'><main")
+    )
     page = browser.new_page()
     page.goto((tmp_path / "broken.html").as_uri())
     page.locator(".view:visible").wait_for()

@@ -35,9 +35,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help=f"a live page on this machine alone, that follows the runs; 0 takes any free port ({serve.PORT})",
     )
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="pictures for papers into DIR, PNG and PDF; no page")
     parser.add_argument(
-        "--groups-per-step", type=int, metavar="N", help="at most N groups of each step on the page (all that were kept)"
+        "--figures", type=Path, metavar="DIR", help="pictures for papers into DIR, PNG and PDF; no page"
+    )
+    parser.add_argument(
+        "--groups-per-step",
+        type=int,
+        metavar="N",
+        help="at most N groups of each step on the page (all that were kept)",
     )
     return parser
 

@@ -37,7 +37,7 @@ function cell(first, last, measure) {
   const change = after - before;
   const way = Math.abs(change) < 5e-4 ? "" : change > 0 ? "is-up" : "is-down";
   return el("td", {},
-    el("span", { class: "muted" }, `${shown(before)} → `), el("b", {}, shown(after)),
+    el("span", { class: "muted" }, `${shown(before)} → `), el("b", {}, shown(after)), " ",
     el("span", { class: `change ${way}` }, `${change >= 0 ? "+" : "−"}${shown(Math.abs(change))}`));
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import count
 from pathlib import Path
 
 from verl_care import checkpoints
@@ -41,3 +42,13 @@ def check(folder: str, ranks: int) -> None:
             f"{folder} was saved by {saved} ranks, and this run has {ranks}: every rank reads its own shards. Set"
             " trainer.nnodes and trainer.n_gpus_per_node as they were"
         )
+
+
+def keep_metrics(log: Path, step: int) -> None:
+    """Keep what was logged before a run goes on from `step`: verl's file logger starts its file anew.
+
+    A run that goes on from the same step twice has a part of each time.
+    """
+    if log.exists():
+        names = (f"{log.stem}.until_step_{step}{f'.{time}' if time > 1 else ''}.jsonl" for time in count(1))
+        log.rename(next(part for part in map(log.with_name, names) if not part.exists()))

@@ -87,9 +87,8 @@ class CareTrainer(PPOTrainerSync):
         root = self._checkpoint_root()
         log_file = root / "metrics.jsonl"
         root.mkdir(parents=True, exist_ok=True)
-        if log_file.exists() and self.global_steps > 0:
-            # verl's file logger starts its file anew; a resumed run keeps what was logged before.
-            log_file.rename(root / f"metrics.until_step_{self.global_steps}.jsonl")
+        if self.global_steps > 0:
+            resume.keep_metrics(log_file, self.global_steps)
         os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(log_file))
         os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
         OmegaConf.save(self.config, root / "config.yaml", resolve=True)

@@ -16,6 +16,7 @@ from recipes.quickstart.report import read_metrics
 from tests.e2e.conftest import START_LIMIT
 from tests.e2e.world import damage_clips
 from verl_care import checkpoints
+from verl_care.records import groups, jsonl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
 
@@ -23,6 +24,7 @@ EVERY_STEP = {
     "care/accuracy", "care/format", "care/bonus", "care/selected_fraction", "care/no_answer_fraction",
     "care/all_wrong_groups", "care/all_correct_groups", "care/reference_updates",
     "timing_s/ref", "timing_s/care_bonus", "timing_s/care_ema", "care/scored_fraction", "care/pixels_gb",
+    "timing_s/care_groups", "care/groups_lost",
 }  # fmt: skip
 
 
@@ -79,6 +81,22 @@ def test_the_reference_follows_on_its_steps_only(resumed):
     # an update every 2 optimizer steps, one optimizer step a step
     assert [metrics[step]["care/reference_updates"] for step in (1, 2, 3, 4)] == [0, 1, 1, 2]
     assert [step for step in metrics if "care/reference_distance" in metrics[step]] == [2, 4]
+
+
+def test_the_groups_of_every_step_are_there_once(resumed):
+    """The killed start wrote those of step 3, and perhaps of a fourth, which do not count."""
+    records = list(jsonl.read(groups.place(resumed.folder)))
+    assert [record["step"] for record in records if record["kind"] == "start"] == [0, 2]
+    valid = groups.valid(records)
+    names = {(group["step"], group["data_source"], group["id"]) for group in valid}
+    assert len(names) == len(valid)
+    assert {group["step"] for group in valid} == {1, 2, 3, 4}
+    for group in valid:
+        assert len(group["videos"][0]["frame_times"]) >= 2
+        for response in group["responses"]:
+            earned = response["accuracy"] + response["format"] + response["bonus"]
+            assert response["reward"] == pytest.approx(earned)
+            assert response["selected"] == (response["likelihood"] is not None)
 
 
 def test_it_said_where_it_resumed(resumed):

@@ -129,6 +129,7 @@ class TestPaths:
             ("no such file.mp4", "No such file"),
             ("", "is no path"),
             ("a\0.mp4", "is no path"),
+            ("\ud800.mp4", "is no path"),
             (b"a.mp4", "is no path"),
             ("/dev/null", "is no file"),
         ],

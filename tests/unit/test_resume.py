@@ -40,3 +40,16 @@ def test_one_that_is_named(tmp_path):
     (folder / "data.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"global_step_4 is no complete .*: no data\.pt\. Name another"):
         resume.check(str(folder), ranks=2)
+
+
+def test_metrics_of_every_start_are_kept(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    for text in ("first", "second", "third"):
+        log.write_text(text)
+        resume.keep_metrics(log, 40)
+    resume.keep_metrics(log, 40)  # killed before it logged anything
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "metrics.until_step_40.jsonl": "first",
+        "metrics.until_step_40.2.jsonl": "second",
+        "metrics.until_step_40.3.jsonl": "third",
+    }

@@ -49,6 +49,8 @@ CARE_CASES = [
     ("ref_ema_decay", math.nan, "outside [0, 1]"),
     ("ref_ema_update_every", 0, "at least 1"),
     ("scoring_temperature", 0.7, "a tempered model gives others"),
+    ("groups_per_step", -2, "counts groups"),
+    ("groups_every", 0, "counts steps"),
     ("replay_poll_interval_s", 0.0, "a wait takes time"),
     ("weight_sync_timeout_s", -1.0, "a wait takes time"),
     ("weight_sync_timeout_s", math.inf, "and ends"),

@@ -120,12 +120,21 @@ def local_path(name: Any, kind: str) -> Path:
         MediaError: for what is no local path.
     """
     text = os.fspath(name) if isinstance(name, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not text or "\0" in text or not _can_be_named(text):
         raise MediaError(f"{kind} {name!r}: is no path")
     text = text.removeprefix("file://")
     if "://" in text:
         raise MediaError(f"{kind} {text}: is an address, and only local files are read. Download it first")
     return Path(text).expanduser().absolute()
+
+
+def _can_be_named(text: str) -> bool:
+    """False for half a surrogate pair, which JSON can hold and no file system."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_at(path: Path, kind: str) -> File:

@@ -45,10 +45,15 @@ def valid(records: Iterable[Record]) -> list[Record]:
     groups: list[Record] = []
     for record in records:
         if record.get("kind") == "start":
-            groups = [group for group in groups if group["step"] <= record["step"]]
+            groups = [group for group in groups if not _is_later(group, record)]
         elif record.get("kind") == "group":
             groups.append(record)
     return groups
+
+
+def _is_later(group: Record, start: Record) -> bool:
+    step, last = group.get("step"), start.get("step")
+    return isinstance(step, int) and isinstance(last, int) and step > last  # others are damaged, and void nothing
 
 
 def choose(questions: Mapping[str, str], count: int) -> list[str]:

@@ -31,7 +31,9 @@ PANELS = {
 }
 SHARES = {"care/accuracy", "care/bonus_rate", "care/likelihood_mean"}
 SMOOTHING = 10
-"""A curve is averaged over this part of its steps."""
+"""A curve is a running mean over this part of its points."""
+MEASURES = ("judge", "contradiction", "agreement")
+"""How names of consistency measures begin, the one that is worth most first; a likelihood has a picture of its own."""
 BINS = np.linspace(0, 1, 26)
 
 
@@ -72,14 +74,10 @@ def curves(payload: Payload, settings: Sequence[Setting]) -> Any:
         title: [[payload["runs"][run]["metrics"].get(name) for run in setting.runs] for setting in settings]
         for title, name in shown.items()
     }
-    longest = max(
-        (len(found["steps"]) for rows in panels.values() for row in rows for found in row if found), default=0
-    )
-    if longest < 2:
+    if not any(len(curve["steps"]) > 1 for rows in panels.values() for row in rows for curve in row if curve):
         return None
-    window = max(1, longest // SMOOTHING)
-    note = f"running mean over {window} steps" if window > 1 else ""
-    return style.small_multiples(panels, settings, window, {t for t, n in shown.items() if n in SHARES}, note)
+    shares = {title for title, name in shown.items() if name in SHARES}
+    return style.small_multiples(panels, settings, SMOOTHING, shares)
 
 
 def validation(payload: Payload, settings: Sequence[Setting]) -> Any:
@@ -87,10 +85,9 @@ def validation(payload: Payload, settings: Sequence[Setting]) -> Any:
     datasets = sorted({entry["dataset"] for run in payload["runs"] for entry in run["validation"]})
 
     def curve(run: int, dataset: str) -> Metric | None:
-        found = [e for e in payload["runs"][run]["validation"] if e["dataset"] == dataset and "accuracy" in e["values"]]
-        return (
-            {"steps": [e["step"] for e in found], "values": [e["values"]["accuracy"] for e in found]} if found else None
-        )
+        entries = [entry for entry in payload["runs"][run]["validation"] if entry["dataset"] == dataset]
+        found = {entry["step"]: entry["values"]["accuracy"] for entry in entries if "accuracy" in entry["values"]}
+        return {"steps": list(found), "values": list(found.values())} if found else None
 
     panels = {
         f"accuracy on {dataset}": [[curve(run, dataset) for run in setting.runs] for setting in settings]
@@ -98,7 +95,7 @@ def validation(payload: Payload, settings: Sequence[Setting]) -> Any:
     }
     if not any(found and len(found["steps"]) > 1 for rows in panels.values() for row in rows for found in row):
         return None
-    return style.small_multiples(panels, settings, 1, set(panels), "")
+    return style.small_multiples(panels, settings, 0, set(panels))
 
 
 def likelihood(payload: Payload, settings: Sequence[Setting]) -> Any:
@@ -106,21 +103,16 @@ def likelihood(payload: Payload, settings: Sequence[Setting]) -> Any:
     from matplotlib import pyplot as plt
 
     by = {
-        "selected responses, by bonus": (
-            "with bonus",
-            "without",
-            lambda r: bool(r["bonus"]) if r["selected"] else None,
-        ),
-        "selected responses, by consistency": ("consistent", "not", lambda r: consistent(r) if r["selected"] else None),
+        "selected responses, by bonus": ("with bonus", "without", lambda response: bool(response["bonus"])),
+        "selected responses, by consistency": ("consistent", "inconsistent", consistent),
     }
     panels = []
     for setting in settings:
         found = [r for r in _responses(payload, setting) if r["selected"] and r["likelihood"] is not None]
         for title, (yes, no, kind) in by.items():
-            sides = [[r["likelihood"] for r in found if kind(r) is side] for side in (True, False)]
+            sides = [[response["likelihood"] for response in found if kind(response) is side] for side in (True, False)]
             if any(sides):
-                name = f"{setting.label}: {title}" if len(settings) > 1 else title
-                panels.append((name, sides, (yes, no)))
+                panels.append((f"{setting.label}: {title}" if len(settings) > 1 else title, sides, (yes, no)))
     if not panels:
         return None
     columns = min(2, len(panels))
@@ -168,10 +160,9 @@ def bonus(payload: Payload, settings: Sequence[Setting]) -> Any:
         1, len(panels), figsize=(max(3.6, 3 * len(panels)), 2.5), sharey=True, squeeze=False, layout="constrained"
     )
     for axis, (label, series) in zip(axes.flat, panels.items(), strict=True):
-        longest = max(len(curve["steps"]) for found in series.values() for curve in found)
         axis.set_title(label if len(panels) > 1 else "responses with the bonus")
         for (kind, found), colour in zip(series.items(), style.colours(), strict=False):
-            style.draw(axis, band(found, max(1, longest // SMOOTHING)), colour, kind)
+            style.draw(axis, band(found, style.window_of(found, SMOOTHING)), colour, kind)
         axis.legend(**style.LEGEND)
         axis.set_ylim(0, 1.02)
         axis.set_xlabel("step")
@@ -192,9 +183,13 @@ def _bonus_rate(payload: Payload, run: int, of_kind: Callable[[Response], bool |
 
 
 def consistent(response: Response) -> bool | None:
-    """By the first measure that knows: at least one half is consistent."""
-    known = [value for _, value in sorted(response["measures"].items()) if value is not None]
-    return known[0] >= 0.5 if known else None
+    """By the measure that is worth most of those that know: at least one half is consistent."""
+    known = {name: value for name, value in response["measures"].items() if value is not None}
+    for kind in MEASURES:
+        for name in sorted(known):
+            if name.startswith(kind):
+                return known[name] >= 0.5
+    return None
 
 
 def _right(response: Response) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from verl_care.records import groups, jsonl
 from verl_care.report import dumps
 from verl_care.report.metrics import MetricsReader, curves, validations
 from verl_care.report.payload import Metric, Scalar, Validation
-from verl_care.report.text import clean, number
+from verl_care.report.text import clean, number, whole
 from verl_care.rewards import grading
 
 CONFIG = "config.yaml"
@@ -200,12 +201,17 @@ def _answered(row: evaluation.Row, measures: dict[str, float | None]) -> groups.
     }
 
 
-def _mapping(path: Path, parse: Any) -> dict[str, Any]:
-    """A file of settings; nothing where there is none."""
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """A file of settings; nothing where there is none, or nothing that can be read."""
     try:
-        found = parse(path.read_text())
+        return _parsed(path, path.stat().st_mtime_ns, parse)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _changed_ns: int, parse: Callable[[str], Any]) -> dict[str, Any]:
+    found = parse(path.read_text())
     return found if isinstance(found, dict) else {}
 
 
@@ -220,15 +226,17 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         elif isinstance(value, list):
             yield name, clean(json.dumps(value, default=str))
         else:
-            yield name, value if isinstance(value, bool) else number(value) if is_number(value) else _scalar(value)
+            yield name, _scalar(value)
 
 
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _scalar(value: Any) -> str | None:
-    return None if value is None else clean(value)
+def _scalar(value: Any) -> Scalar:
+    if value is None or isinstance(value, bool) or whole(value) == value:
+        return value
+    return number(value) if is_number(value) else clean(value)
 
 
 def budget_of(config: Mapping[str, Any]) -> VideoBudget:

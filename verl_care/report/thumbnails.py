@@ -101,9 +101,9 @@ def _frames(video: Mapping[str, Any], budget: VideoBudget) -> list[tuple[Image.I
 
     if video.get("video") is None:
         raise MediaError("the row holds pixels and no file")
-    clip = clip_of(video)
     times = video.get("frame_times")
     try:
+        clip = clip_of(video)
         if not isinstance(clip.source, File):
             files = [frame for frame in clip.source if isinstance(frame, File)]  # a record holds no pixels
             indices = _indices(times, len(files), clip.frame_rate, clip.stretch, budget)
@@ -120,7 +120,7 @@ def _frames(video: Mapping[str, Any], budget: VideoBudget) -> list[tuple[Image.I
     except MediaError:
         raise
     except (FFmpegError, RuntimeError, ValueError, OSError) as error:
-        raise MediaError(f"clip {clip.name}: {error}") from error
+        raise MediaError(f"clip {video['video']}: {error}") from error
     pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames]
     return [(picture, index / found.fps) for picture, index in zip(pictures, indices, strict=True)]
 

@@ -20,7 +20,11 @@ from playwright.sync_api import sync_playwright
 from verl_care.report import collect, page
 
 SIZE = {"width": 1280, "height": 1000}
-VIEWS = {"overview": "light", "groups": "light", "finder": "dark"}
+VIEWS = {  # place in the page, colours
+    "overview": ("#/overview", "light"),
+    "groups": ("#/groups", "light"),
+    "finder": ("#/finder?f=refused&sort=gap&rising=1", "dark"),  # right answers that their reasoning does not bear out
+}
 
 
 def main() -> int:
@@ -37,10 +41,10 @@ def main() -> int:
         file = Path(folder) / "report.html"
         page.write(collect.collect(arguments.runs), file)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for view, scheme in VIEWS.items():
+        for view, (place, scheme) in VIEWS.items():
             context = browser.new_context(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             tab = context.new_page()
-            tab.goto(f"{file.as_uri()}#/{view}")
+            tab.goto(file.as_uri() + place)
             tab.locator(".view:visible").wait_for()
             tab.wait_for_timeout(1000)  # charts are drawn, and pictures decoded, after the view stands
             path = arguments.out / f"report-{view}.png"

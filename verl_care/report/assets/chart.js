@@ -72,7 +72,7 @@ export class Chart {
     values.push(...this.references.map((reference) => reference.value));
     let [low, high] = values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
     if (!values.length) [low, high] = [0, 1];
-    const pad = high > low ? (high - low) * 0.06 : Math.abs(high) * 0.1 || 0.5;
+    const pad = high > low ? (high - low) * 0.06 : Math.abs(high) * 0.02 || 0.5;
     [low, high] = [low >= 0 && low < pad * 3 ? 0 : low - pad, high + pad];
     return { low, high, marks: ticks(low, high, 4) };
   }

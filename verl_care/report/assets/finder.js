@@ -21,7 +21,7 @@ export class Finder {
     this.store = store;
     this.search = el("input", {
       type: "search", class: "finder-search", placeholder: "Search in responses, questions, ids", "aria-label": "Search text",
-      "data-search": true, oninput: later(() => this.#set({ text: this.search.value.trim() || null }, true), 120),
+      "data-search": true, oninput: later(() => this.#set({ text: this.search.value.trim() || null }, true), 60),
     });
     this.chips = el("div", { class: "chips", role: "group", "aria-label": "Filters" });
     this.choices = Object.fromEntries(["run", "split", "dataset", "type"].map((name) => [name, this.#select(name)]));

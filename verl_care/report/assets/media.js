@@ -3,11 +3,19 @@ import { el, picture, said } from "./dom.js";
 import { fixed, plural } from "./numbers.js";
 import { answered, lettered, questionText } from "./text.js";
 
+let large = false; // pictures, for as long as the page is open
+
 export function mediaOf(question, images) {
   const clips = question.clips.map((clip, i) => clipStrip(clip, images, question.clips.length > 1 ? ` ${i + 1}` : ""));
   const pictures = question.images.map((image, i) => imageOf(image, images, question.images.length > 1 ? ` ${i + 1}` : ""));
   if (!clips.length && !pictures.length) return el("p", { class: "muted" }, "This question has text alone.");
-  return el("div", { class: "media" }, clips, pictures);
+  const media = el("div", { class: large ? "media is-large" : "media" }, clips, pictures);
+  const flip = ({ target }) => {
+    large = media.classList.toggle("is-large");
+    target.setAttribute("aria-pressed", String(large));
+  };
+  media.querySelector("h3").append(el("button", { type: "button", class: "link", "aria-pressed": String(large), onclick: flip }, "larger"));
+  return media;
 }
 
 function clipStrip({ path, frames, reason }, images, number) {

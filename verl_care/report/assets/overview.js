@@ -66,8 +66,9 @@ export class Overview {
     this.weight.textContent = weight.toFixed(2);
     this.legend.replaceChildren(...this.store.runs.map((run) => this.#legendOf(run)));
     const added = { heading: "Added", charts: this.wanted.map((name) => ({ name, title: titleOf(name) })) };
-    const sections = [this.#validation(), ...(this.wanted.length ? [added] : []), ...sectionsOf(this.store.runs)];
-    const shown = sections.filter(({ charts }) => charts.length).map(({ heading, charts }) =>
+    const [learns, ...others] = sectionsOf(this.store.runs);
+    const sections = [added, learns, this.#validation(), ...others];
+    const shown = sections.filter((section) => section?.charts.length).map(({ heading, charts }) =>
       el("section", { class: "curves" }, el("h2", {}, heading), el("div", { class: "chart-grid" }, charts.map((one) => this.#chart(one, heading, weight)))));
     const none = el("p", { class: "empty" }, "Nothing is logged yet: curves appear with the first step.");
     const focused = document.activeElement;

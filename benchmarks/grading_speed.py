@@ -12,10 +12,12 @@ import argparse
 import time
 from collections.abc import Callable
 
+from verl_care.evaluation.scoring.lenient import lenient_number, option_letter
 from verl_care.rewards.grading import extract_answer, grade, has_format
 from verl_care.spans import answer_span
 
 TRUTH = "open the drawer and take the pan out"
+OPTIONS = ("A. open the drawer", "B. take the pan out")
 
 
 def filled(piece: str, size: int) -> str:
@@ -53,6 +55,16 @@ CASES: dict[str, tuple[Callable[[int], str], Callable[[str], object]]] = {
         lambda size: "<answer>0." + filled("3", size) + "</answer>",
         lambda r: grade("regression", r, "0.3"),
     ),
+    "lenient letter of answers": (
+        lambda size: filled("the answer is (B), ", size),
+        lambda r: option_letter(r, OPTIONS),
+    ),
+    "lenient letter of open tags": (lambda size: filled("<answer>", size), lambda r: option_letter(r, OPTIONS)),
+    "lenient letter of accents": (
+        lambda size: answered("\u0301\u0323", size),
+        lambda r: option_letter(r, OPTIONS),
+    ),
+    "lenient number of digits": (lambda size: answered("1 ", size), lenient_number),
 }
 
 

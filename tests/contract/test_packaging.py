@@ -128,6 +128,10 @@ def test_wheel_holds_every_config(wheel):
     assert configs <= wheel
 
 
+def test_wheel_holds_the_published_numbers(wheel):
+    assert "verl_care/evaluation/published.json" in wheel
+
+
 def test_wheel_adds_to_hydras_namespace_package_and_does_not_own_it(wheel):
     assert "hydra_plugins/verl_care_searchpath/__init__.py" in wheel
     assert "hydra_plugins/__init__.py" not in wheel

@@ -184,9 +184,18 @@ def test_an_evaluation(tmp_path):
     failed = Row("bench/L1", "1", 0, "multiple choice", "A", "And then?", (), None, None, None, failure="media: gone")
     evaluation.append_rows(tmp_path, [row, failed])
     evaluation.append_measures(tmp_path, "contradiction", [Measured(Key("bench/L1", "0", 0), 1.0)])
-    (tmp_path / "settings.json").write_text('{"model": {"path": "qwen", "api_key": "s3cret"}}')
-    payload = collect([tmp_path])
-    assert payload["runs"][0]["config"] == {"model.path": "qwen"}  # a page is handed on
+    settings = {"model": "f1n9e4", "data.video.max_frames": 4, "judge": {"api_key": "s3cret"}}
+    (tmp_path / "settings.json").write_text(json.dumps({"key": "k", "model": "qwen", "settings": settings}))
+    data = rl_row(data_source="bench/L1", text="What next?", ground_truth="A", id="0",
+                  videos=[video_entry(write_clip(tmp_path / "a.mp4"))])  # fmt: skip
+    pq.write_table(pa.Table.from_pylist([data], RL_SCHEMA), tmp_path / "val.parquet")
+    payload = collect([tmp_path], data=[tmp_path / "val.parquet"])
+    # a page is handed on: no secret is in it
+    assert payload["runs"][0]["config"] == {
+        "model": "qwen", "model fingerprint": "f1n9e4", "data.video.max_frames": 4,
+    }  # fmt: skip
+    assert len(payload["questions"][0]["clips"][0]["frames"]) == 4
+    assert payload["questions"][0]["options"] == ["A. stir"]
     (entry,) = payload["runs"][0]["validation"]
     assert entry["questions"] == 2
     # an answer that failed counts as a wrong one

@@ -45,6 +45,7 @@ class Collector:
         validation_questions: of each data set whose answers are shown; the means are of all.
         max_image_bytes: of all pictures.
         published: lines of reference.
+        data: parquet files with the questions of evaluations, which do not say where they are; a training does.
         live: whether a server behind the page follows the runs.
 
     Raises:
@@ -60,12 +61,14 @@ class Collector:
         validation_questions: int = VALIDATION_QUESTIONS,
         max_image_bytes: int = MAX_BYTES,
         published: Sequence[Published] = (),
+        data: Sequence[Path] = (),
         live: bool = False,
     ):
         self._folders = [folders.open_folder(Path(run)) for run in runs]
         self._names = names_of([folder.folder for folder in self._folders])
         self._groups_per_step, self._max_responses = groups_per_step, max_responses
         self._validation_questions, self._published, self._live = validation_questions, list(published), live
+        self._data = [Path(file) for file in data]
         self._thumbnails = Thumbnails(max_image_bytes)
         self._questions: dict[str, int] = {}
         self._question_list: list[Question] = []
@@ -162,7 +165,7 @@ class Collector:
     ) -> dict[data_rows.Name, Record | None]:
         known = self._rows[run]
         if missing := wanted - known.keys():
-            found, problems = data_rows.find(folders.data_files(folder.config()), missing)
+            found, problems = data_rows.find([*folders.data_files(folder.config()), *self._data], missing)
             known |= dict.fromkeys(missing) | found
             folder.problems += [text.clean(problem) for problem in problems]
             notes += [text.clean(problem) for problem in problems]

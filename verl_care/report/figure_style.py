@@ -45,7 +45,7 @@ def small_multiples(
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     smooth = 1
-    seeds = max(len(setting.runs) for setting in settings)
+    seeds = sorted({len(setting.runs) for setting in settings})
     for place, (axis, (title, found)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
         axis.set_title(title)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
@@ -72,8 +72,9 @@ def small_multiples(
         figure.legend(
             named.values(), named.keys(), loc="outside upper left", ncols=len(named), columnspacing=2, **LEGEND
         )  # fmt: skip
+    number = seeds[0] if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     parts = [
-        f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "",
+        f"mean and 95 % interval over {number} seeds" if seeds[-1] > 1 else "",
         f"running mean over {smooth} points" if smooth > 1 else "",
     ]
     if caption := "; ".join(part for part in parts if part):

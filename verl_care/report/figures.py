@@ -112,7 +112,7 @@ def likelihood(payload: Payload, settings: Sequence[Setting]) -> Any:
         for title, (yes, no, kind) in by.items():
             sides = [[response["likelihood"] for response in found if kind(response) is side] for side in (True, False)]
             if any(sides):
-                panels.append((f"{setting.label}: {title}" if len(settings) > 1 else title, sides, (yes, no)))
+                panels.append((f"{setting.label}\n{title}" if len(settings) > 1 else title, sides, (yes, no)))
     if not panels:
         return None
     columns = min(2, len(panels))

@@ -172,7 +172,12 @@ class EvaluationFolder:
         ]
 
     def config(self) -> dict[str, Any]:
-        return _mapping(self.folder / evaluation.SETTINGS, json.loads)
+        """The settings by their names, and the model by its own beside its fingerprint."""
+        content = _mapping(self.folder / evaluation.SETTINGS, json.loads)
+        settings = content.get("settings")
+        if not isinstance(settings, dict):
+            return content
+        return {**settings, "model": content.get("model"), "model fingerprint": settings.get("model")}
 
     def metrics(self) -> dict[str, Metric]:
         return {}
@@ -241,9 +246,9 @@ def _scalar(value: Any) -> Scalar:
 
 def budget_of(config: Mapping[str, Any]) -> VideoBudget:
     """How the run sampled clips; the defaults where its configuration does not say."""
-    video = (config.get("data") or {}).get("video") or {}
-    values = {name: video[name] for name in VideoBudget.__dataclass_fields__ if is_number(video.get(name))}
-    return VideoBudget(**values)
+    values = dict(flattened(config))
+    said = {name: values.get(f"data.video.{name}") for name in VideoBudget.__dataclass_fields__}
+    return VideoBudget(**{name: value for name, value in said.items() if is_number(value)})  # type: ignore[arg-type]
 
 
 def data_files(config: Mapping[str, Any]) -> list[Path]:

@@ -89,7 +89,7 @@ def _numerical(answer: str, truth: str) -> float:
     """
     if _has_decimal_sign(answer) != _has_decimal_sign(truth):
         return 0.0
-    answer_number, truth_number = _number(answer), _number(truth)
+    answer_number, truth_number = number(answer), number(truth)
     if answer_number is None or truth_number is None:
         return 0.0
     return float(round(answer_number, 2) == round(truth_number, 2))
@@ -100,7 +100,7 @@ def _regression(answer: str, truth: str) -> float:
 
     As in the release, the right answer to a truth of 0 scores 0, because the two 1e-9 are all that is left.
     """
-    answer_number, truth_number = _number(answer), _number(truth)
+    answer_number, truth_number = number(answer), number(truth)
     if answer_number is None or truth_number is None:
         return 0.0
     error = (abs(answer_number - truth_number) + 1e-9) / (abs(truth_number) + 1e-9)
@@ -163,13 +163,13 @@ def _has_decimal_sign(text: str) -> bool:
     return "." in text or "," in text
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
     """What `float` reads once the commas are gone; None where that is nothing, infinite or not a number."""
     try:
-        number = float(text.replace(",", ""))
+        value = float(text.replace(",", ""))
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return value if math.isfinite(value) else None
 
 
 # One rule a problem type, (answer, truth) -> accuracy. A new type is a function and a line here.

@@ -175,6 +175,24 @@ def test_keys(visit_payload):
     page.get_by_role("heading", name="Step 2").wait_for()
 
 
+def test_the_focus_stays_on_what_is_drawn_anew(visit_payload):
+    groups = [group([response()], step=step) for step in range(1, 4)]
+    page = visit_payload(payload(groups), "#/groups")
+    page.get_by_role("button", name="Next group").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".group-title h2")).to_have_text("Step 2")
+    page.keyboard.press("Enter")
+    expect(page.locator(".group-title h2")).to_have_text("Step 3")
+    page.locator("nav a").nth(0).focus()
+    page.keyboard.press("Enter")
+    page.locator("nav a[aria-current]:focus", has_text="Overview").wait_for()
+    page.locator(".legend-run").focus()
+    page.keyboard.press("Enter")
+    page.locator(".legend-run[aria-pressed=false]:focus").wait_for()
+    page.keyboard.press("Enter")
+    page.locator(".legend-run[aria-pressed=true]:focus").wait_for()
+
+
 def test_overview_shows_what_changed_and_what_differs_between_runs(visit_payload):
     def validation(before: float, after: float):
         return [

@@ -46,6 +46,14 @@ export function saidWith(text, needle, className) {
   return node;
 }
 
+/** New children for a node; what takes the place of the element in focus gets the focus. */
+export function renew(node, ...children) {
+  const all = () => [...node.querySelectorAll("a, button, [tabindex]")];
+  const at = all().indexOf(document.activeElement);
+  node.replaceChildren(...children.flat());
+  if (at >= 0) all()[at]?.focus({ preventScroll: true });
+}
+
 export const byId = (id) => document.getElementById(id);
 
 /** Tell who does not see the page. */

@@ -1,5 +1,5 @@
 // Third view: find responses among all of them, by what matters, by a word, in the order of any number.
-import { el, later, said, saidWith } from "./dom.js";
+import { el, later, renew, said, saidWith } from "./dom.js";
 import { FILTERS, filtered, numbersOf, sorted } from "./filters.js";
 import { count, fixed, plural, rate, short, signed } from "./numbers.js";
 import { go, groupLink, linkTo, place } from "./router.js";
@@ -90,9 +90,10 @@ export class Finder {
     this.words = (params.text ?? "").toLowerCase();
     const found = filtered(store.responses, { ...params, tests, words: this.words });
     const [, number] = this.numbers[params.sort] ?? [];
-    const top = this.list.node.scrollTop;
+    const [top, focused] = [this.list.node.scrollTop, this.list.focused()];
     this.list.show(number ? sorted(found, number, Boolean(params.rising)) : found);
     this.list.node.scrollTop = keepPlace ? top : 0;
+    if (keepPlace && focused >= 0) this.list.focus(focused);
     this.count.replaceChildren(el("b", {}, count(found.length)), ` of ${plural(store.responses.length, "response")}`);
     this.clear.hidden = !Object.keys(params).length;
     this.way.hidden = !number;
@@ -106,8 +107,7 @@ export class Finder {
   }
 
   #chips(chosen) {
-    const focused = this.chips.contains(document.activeElement) ? document.activeElement.dataset.id : null;
-    this.chips.replaceChildren(...FILTERS.map(({ id, label, why }) => {
+    renew(this.chips, FILTERS.map(({ id, label, why }) => {
       const flip = () => {
         if (!chosen.delete(id)) chosen.add(id);
         this.#set({ f: [...chosen].join(",") || null });
@@ -115,7 +115,6 @@ export class Finder {
       return el("button", { type: "button", class: "chip", "aria-pressed": String(chosen.has(id)), title: why, "data-id": id, onclick: flip },
         label, el("span", { class: "chip-count" }, count(this.totals.get(id))));
     }));
-    if (focused) [...this.chips.children].find((chip) => chip.dataset.id === focused)?.focus();
   }
 
   #heads() {

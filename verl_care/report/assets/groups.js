@@ -1,5 +1,5 @@
 // Second view: one group at a time, what it saw, what it said, and what each response was given.
-import { announce, el, said } from "./dom.js";
+import { announce, el, renew, said } from "./dom.js";
 import { dotClass, mediaOf, questionOf } from "./media.js";
 import { count, plural, short } from "./numbers.js";
 import { go, groupLink } from "./router.js";
@@ -129,7 +129,7 @@ export class Groups {
     const { question } = group;
     const button = (label, text, to) => el("button", { type: "button", class: "step-button", "aria-label": label, title: label, disabled: !to, onclick: () => go(groupLink(to)) }, text);
     const tags = Object.entries(question.tags ?? {}).map(([name, value]) => el("span", { class: "tag-chip" }, said(`${name}: ${value}`)));
-    this.head.replaceChildren(
+    renew(this.head,
       el("div", { class: "group-title" }, el("h2", {}, `Step ${short(group.step)}`),
         el("span", { class: "run-name" }, el("i", { class: "swatch", vars: { run: group.run.color } }), said(group.run.name)),
         el("span", { class: "spacer" }), el("span", { class: "muted place" }, `${count(at + 1)} of ${count(this.listed.length)}`),

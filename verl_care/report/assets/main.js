@@ -1,5 +1,5 @@
 // Put the page together: read the data, make the views, follow the address.
-import { byId, el, said } from "./dom.js";
+import { byId, el, renew, said } from "./dom.js";
 import { Finder } from "./finder.js";
 import { Groups } from "./groups.js";
 import { help, listen } from "./keyboard.js";
@@ -40,7 +40,7 @@ function start() {
       byId("main").append(views[view].node);
     }
     for (const [name, { node }] of Object.entries(views)) node.hidden = name !== view;
-    byId("nav").replaceChildren(...VIEWS.map((name) =>
+    renew(byId("nav"), VIEWS.map((name) =>
       el("a", { href: linkTo(name, name === view ? params : views[name]?.params), "aria-current": name === view ? "page" : null }, LABELS[name])));
     views[view].show(params);
     if (view !== current) scrollTo(0, places[view] ?? 0);

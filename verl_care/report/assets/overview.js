@@ -2,7 +2,7 @@
 import { Chart } from "./chart.js";
 import { namesOf, sectionsOf, titleOf, validated, validationCurve } from "./catalogue.js";
 import { Config } from "./config.js";
-import { el, said } from "./dom.js";
+import { el, renew, said } from "./dom.js";
 import { plural, short } from "./numbers.js";
 import { resultsTable } from "./results.js";
 
@@ -64,16 +64,14 @@ export class Overview {
   #curves() {
     const weight = Number(this.smoothing.value);
     this.weight.textContent = weight.toFixed(2);
-    this.legend.replaceChildren(...this.store.runs.map((run) => this.#legendOf(run)));
+    renew(this.legend, this.store.runs.map((run) => this.#legendOf(run)));
     const added = { heading: "Added", charts: this.wanted.map((name) => ({ name, title: titleOf(name) })) };
     const [learns, ...others] = sectionsOf(this.store.runs);
     const sections = [added, learns, this.#validation(), ...others];
     const shown = sections.filter((section) => section?.charts.length).map(({ heading, charts }) =>
       el("section", { class: "curves" }, el("h2", {}, heading), el("div", { class: "chart-grid" }, charts.map((one) => this.#chart(one, heading, weight)))));
     const none = el("p", { class: "empty" }, "Nothing is logged yet: curves appear with the first step.");
-    const focused = document.activeElement;
-    this.sections.replaceChildren(...(shown.length ? shown : [none]));
-    if (focused?.isConnected) focused.focus({ preventScroll: true });
+    renew(this.sections, shown.length ? shown : [none]);
   }
 
   #validation() {

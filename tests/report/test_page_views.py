@@ -147,6 +147,12 @@ def test_the_finder_filters_sorts_searches_and_its_address_brings_it_back(visit_
     assert "is below the group’s threshold" in page.locator("#response-3 .why").inner_text()
 
 
+def test_a_filter_without_its_measure_counts_nothing_rather_than_none(visit_payload):
+    page = visit_payload(payload([group([response(measures={"judge-m-v1": 1.0})])]), "#/finder")
+    assert page.locator("[data-id=contradiction] .chip-count").inner_text() == "–"
+    assert page.locator("[data-id=judge] .chip-count").inner_text() == "0"
+
+
 def test_keys(visit_payload):
     groups = [group([response()], step=step) for step in range(1, 4)]
     page = visit_payload(payload(groups))

@@ -4,11 +4,12 @@ import { likely, verdicts } from "./store.js";
 const right = ({ response }) => response.accuracy != null && response.accuracy >= 0.5;
 const contradicts = ({ response }) => response.measures.contradiction === 0;
 
-/** [{id, label, why, test}]; several at once must all hold. */
+/** [{id, label, why, test, needs}]; several at once must all hold. `needs` says of a measure whether the test asks it. */
 export const FILTERS = [
   {
     id: "contradiction", label: "Right, reasoning contradicts",
     why: "Accuracy of at least 0.5, and the reasoning concludes in another option than the one answered",
+    needs: (measure) => measure === "contradiction",
     test: (entry) => right(entry) && contradicts(entry),
   },
   { id: "bonus", label: "Got the bonus", why: "The bonus is above 0", test: ({ response }) => response.bonus > 0 },
@@ -19,6 +20,7 @@ export const FILTERS = [
   {
     id: "judge", label: "Judge ≠ likelihood",
     why: "A judge’s verdict is one way, and the likelihood against the group’s threshold is the other",
+    needs: (measure) => measure.startsWith("judge"),
     test: ({ response, group }) => {
       const says = likely(response, group);
       return says != null && verdicts(response).some(([, value]) => value >= 0.5 !== says);

@@ -80,7 +80,8 @@ export class Finder {
     offer(this.choices.type, "all types", each((group) => group.question.problem_type));
     this.numbers = numbersOf(measures);
     this.sort.replaceChildren(el("option", { value: "" }, "order recorded"), ...Object.entries(this.numbers).map(([key, [label]]) => el("option", { value: key }, snippet(label, 60))));
-    this.totals = new Map(FILTERS.map(({ id, test }) => [id, responses.filter(test).length]));
+    // no such measure is not the same as none found
+    this.totals = new Map(FILTERS.map(({ id, test, needs }) => [id, needs && !measures.some(needs) ? null : responses.filter(test).length]));
   }
 
   #find(keepPlace) {
@@ -108,11 +109,12 @@ export class Finder {
 
   #chips(chosen) {
     renew(this.chips, FILTERS.map(({ id, label, why }) => {
+      const title = this.totals.get(id) == null ? `${why}. No such measure was recorded.` : why;
       const flip = () => {
         if (!chosen.delete(id)) chosen.add(id);
         this.#set({ f: [...chosen].join(",") || null });
       };
-      return el("button", { type: "button", class: "chip", "aria-pressed": String(chosen.has(id)), title: why, "data-id": id, onclick: flip },
+      return el("button", { type: "button", class: "chip", "aria-pressed": String(chosen.has(id)), title, "data-id": id, onclick: flip },
         label, el("span", { class: "chip-count" }, count(this.totals.get(id))));
     }));
   }

@@ -17,11 +17,16 @@ def apply() -> None:
     """Mend the modules below as soon as verl imports them."""
     wrapt.register_post_import_hook(_mend_position_ids, "verl.utils.tensordict_utils")
     wrapt.register_post_import_hook(_mend_visual_embedding, "verl.models.transformers.qwen2_vl")
-    for family in ("qwen2_vl", "qwen2_5_vl"):
-        wrapt.register_post_import_hook(_mend_rope_index, f"transformers.models.{family}.modeling_{family}")
+    mend_positions()
     wrapt.register_post_import_hook(_pass_seconds, "transformers.models.qwen2_5_vl.processing_qwen2_5_vl")
     wrapt.register_post_import_hook(_keep_clips_of_a_prompt_together, "vllm.model_executor.models.qwen2_vl")
     wrapt.register_post_import_hook(_keep_groups_together, "verl.workers.engine.fsdp.transformer_impl")
+
+
+def mend_positions() -> None:
+    """The positions alone, for whoever runs a model of transformers without verl."""
+    for family in ("qwen2_vl", "qwen2_5_vl"):
+        wrapt.register_post_import_hook(_mend_rope_index, f"transformers.models.{family}.modeling_{family}")
 
 
 def _mend_position_ids(module: ModuleType) -> None:

@@ -81,13 +81,21 @@ def append_rows(run: Path, rows: Iterable[Row]) -> None:
 
 
 def read_measures(run: Path) -> dict[str, dict[Key, Measured]]:
-    """Name of the measure -> what it says of each response."""
+    """Name of the measure -> what it says of each response.
+
+    Raises:
+        ValueError: a line that is damaged, lacks a field or has a value that is no number.
+    """
     found: dict[str, dict[Key, Measured]] = {}
     for path in sorted((run / MEASURES).glob("*.jsonl")):
         found[path.stem] = {}
-        for line in jsonl.read(path):
-            key = Key(line["dataset"], line["id"], line["sample"])
-            found[path.stem][key] = Measured(key, line["value"], line.get("why"))
+        for number, line in enumerate(jsonl.read(path), start=1):
+            try:
+                key = Key(line["dataset"], line["id"], line["sample"])
+                value = None if line["value"] is None else float(line["value"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}, is no measure of a response: {error}") from error
+            found[path.stem][key] = Measured(key, value, line.get("why"))
     return found
 
 

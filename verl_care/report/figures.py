@@ -11,6 +11,7 @@ A picture that has nothing to show is not made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ def write(runs: Sequence[Path], folder: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: a folder that is no run.
+        ValueError: matplotlib or scipy is not installed.
     """
+    if missing := [name for name in ("matplotlib", "scipy") if find_spec(name) is None]:
+        raise ValueError(f"pictures need {' and '.join(missing)}: pip install 'verl_care[report]'")
     import matplotlib
 
     matplotlib.use("Agg")

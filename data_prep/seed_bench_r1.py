@@ -39,6 +39,7 @@ def verl_row(example: Example, split: str, index: int, style: PromptStyle) -> di
         index=index,
         split=split,
         problem_type=PROBLEM_TYPE,
+        question=example.question,
         task_goal=example.task_goal,
         options=list(example.options),
         progress=list(example.progress),

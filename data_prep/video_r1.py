@@ -62,7 +62,11 @@ def rl_example(example: Example, data_source: str, split: str, index: int, style
         split=split,
         problem_type=example.problem_type,
         source=example.source,
+        question=example.problem,
         options=list(example.options),
+        task_type=example.task_type,
+        duration=example.duration,
+        domain=example.domain,
     )
 
 

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from data_prep.common.fields import BadRow, id_of, list_of, one_of, optional_number_of, shown, text_of, texts_of
+from data_prep.common.fields import (
+    BadRow,
+    id_of,
+    list_of,
+    one_of,
+    optional_number_of,
+    optional_text_of,
+    shown,
+    text_of,
+    texts_of,
+)
 from data_prep.common.media import MediaRoot
 from data_prep.common.schema import image_entry, video_entry
 from verl_care.data.prompts import ANSWER_HINTS, LETTERS
@@ -26,7 +36,9 @@ BOUND_WORDS = frozenset({"start", "begin", "end", "stop", "bound", "bounds", "cl
 FIELDS = (
     *("problem_id", "problem", "data_type", "problem_type", "options", "process", "solution", "path", "data_source"),
 )
-EVALUATION_FIELDS = (*FIELDS, *START, *END, "fps")
+TASK_TYPE = ("task_type", "question_type", "original_question_type")  # Video-MME's name, VSI-Bench's, and of its copies
+EVALUATION_FIELDS = (*FIELDS, *START, *END, "fps", *TASK_TYPE, "duration", "domain")
+"""Video-R1's own files end at `fps`; the others are the benchmarks' own categories, which copies of them may keep."""
 
 
 class Kind(Enum):
@@ -50,6 +62,9 @@ class Example:
     videos: tuple[dict[str, Any], ...]
     images: tuple[dict[str, Any], ...]
     reasoned_answer: str | None  # of the cold start: <think>..</think>, a line break, <answer>..</answer>
+    task_type: str | None  # of evaluation rows, where they say
+    duration: str | None
+    domain: str | None
 
 
 def answer_of(row: Mapping[str, Any]) -> str:
@@ -134,6 +149,15 @@ def reasoned(row: Mapping[str, Any], answer: str) -> str:
     return response
 
 
+def categories_of(row: Mapping[str, Any], kind: Kind) -> dict[str, str | None]:
+    """A benchmark's own categories of a question, by the names that ours have. Seconds are no category of length."""
+    found: dict[str, str | None] = {}
+    for name, fields in (("task_type", TASK_TYPE), ("duration", ("duration",)), ("domain", ("domain",))):
+        given = [field for field in fields if kind is Kind.EVALUATION and isinstance(row.get(field), str)]
+        found[name] = optional_text_of(row, given[0]) if given else None
+    return found
+
+
 def check_row(row: Mapping[str, Any], kind: Kind, media: MediaRoot) -> Example:
     row_id = id_of(row, "problem_id")
     problem_type = one_of(row, "problem_type", ANSWER_HINTS)
@@ -150,4 +174,5 @@ def check_row(row: Mapping[str, Any], kind: Kind, media: MediaRoot) -> Example:
         videos=tuple(videos),
         images=tuple(images),
         reasoned_answer=reasoned(row, answer) if kind is Kind.COLD_START else None,
+        **categories_of(row, kind),
     )

@@ -51,7 +51,7 @@ def is_number(value: Any) -> bool:
 
 def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
     rollout, v1 = config.actor_rollout_ref.rollout, config.trainer.v1
-    if v1.trainer_mode != "care" or not config.trainer.use_v1:
+    if v1.trainer_mode not in ("care", "care_evaluate") or not config.trainer.use_v1:
         yield (
             f"trainer.v1.trainer_mode={v1.trainer_mode}, trainer.use_v1={config.trainer.use_v1}:"
             " the bonus lives in the trainer `care`. Set trainer.v1.trainer_mode=care trainer.use_v1=true."

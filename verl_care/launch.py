@@ -24,9 +24,10 @@ class CareRun(Callback):
 
         try:
             settings.check(config)
+            self.prepare(config)
         except settings.CareConfigError as error:
             # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
-            print(f"verl_care: this configuration would not train what it says:\n{error}", file=sys.stderr)
+            print(f"verl_care: this configuration would not do what it says:\n{error}", file=sys.stderr)
             sys.exit(2)
         except Exception:  # noqa: BLE001 - for the same reason: a check that broke must not pass for a check passed
             traceback.print_exc()
@@ -42,6 +43,9 @@ class CareRun(Callback):
             interpreter.choose(sys.executable)
         # Not in `on_job_end`, which a Ctrl-C never reaches. Ray's own exit handler is older, so it comes after this.
         atexit.register(_tidy, segments, server)
+
+    def prepare(self, config: DictConfig) -> None:
+        """For runs that need more than checked settings. A `CareConfigError` stops the run, as one of these does."""
 
 
 def _start_fork_server(config: DictConfig) -> Any:

@@ -24,6 +24,9 @@ REGISTRATIONS = {
     "verl.experimental.reward_loop.reward_manager": "verl_care.rewards.manager",
     "verl.experimental.agent_loop": "verl_care.agent_loop",
     "verl.workers.engine.fsdp": "verl_care.packing.registration",
+    # What stands on ours waits for ours: verl's module may be imported from the middle of it.
+    "verl_care.trainer": "verl_care.evaluation.generate.trainer",
+    "verl_care.agent_loop": "verl_care.evaluation.generate.agent_loop",
 }
 
 

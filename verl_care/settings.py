@@ -10,12 +10,14 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from verl_care import config_checks
+from verl_care.consistency_measures import MEASURES
 
 BONUSES = ("hard", "dense", "refgen", "none")
 LIKELIHOOD_MEANS = ("geometric", "arithmetic")
@@ -58,6 +60,10 @@ class CareConfig:
     """Responses that the KL term sees, where there is one: `all`, or the `accurate` ones."""
     kl_parts: str = "joint"
     """`joint`: one mean over a response's tokens; `separate`: one over the reasoning plus one over the answer."""
+    consistency_measures: tuple[str, ...] = MEASURES
+    """What validation measures of each answer, see `verl_care.consistency_measures`; likelihood needs a reference."""
+    likelihood_calibration: str | None = None
+    """A file of `python -m verl_care.evaluation calibrate`: `consistency_likelihood_calibrated` is logged as well."""
     packing: bool = True
     """Compute a group's prompt once and not once per response (exact; `verl_care.packing`)."""
     replay_poll_interval_s: float = 0.1
@@ -88,6 +94,17 @@ class CareConfig:
         ):
             if value not in choices:
                 yield f"care.{key}={value}: not one of {', '.join(choices)}. Set care.{key} to one of them."
+        for name in self.consistency_measures:
+            if name not in MEASURES:
+                yield (
+                    f"care.consistency_measures={list(self.consistency_measures)}: {name} is none of"
+                    f" {', '.join(MEASURES)}. Set care.consistency_measures to some of them, or to []."
+                )
+        if self.likelihood_calibration and (problem := _unusable(Path(self.likelihood_calibration))):
+            yield (
+                f"care.likelihood_calibration={self.likelihood_calibration}: {problem}. Set care.likelihood_calibration"
+                " to a file of `python -m verl_care.evaluation calibrate`, or to null."
+            )
         for key, why in (
             ("bonus_coefficient", "below 0 it would punish consistency"),
             ("consistency_margin", "below 0 not even a response at its group's mean would get the bonus"),
@@ -162,6 +179,10 @@ class CareConfig:
         """True if a reference model must be there: for the bonus, or for a KL term."""
         return self.bonus != "none" or config_checks.uses_kl(config)
 
+    def scores_validation(self, config: DictConfig) -> bool:
+        """True if the reference scores the answers of a validation."""
+        return "likelihood" in self.consistency_measures and self.needs_reference(config)
+
 
 def check(config: DictConfig) -> CareConfig:
     """The settings of `config`, after every check that needs no GPU.
@@ -179,6 +200,33 @@ def check(config: DictConfig) -> CareConfig:
     return care
 
 
+def _unusable(path: Path) -> str | None:
+    """Why a file cannot be used as a calibration; None if it can."""
+    from verl_care.consistency_measures.calibration import Calibration
+
+    try:
+        Calibration.load(path)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
+_KINDS = {
+    str: "a word",
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    tuple: "a list of words",
+    type(None): "a path, or null",
+}
+
+
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
     """The values in the type of their fields: 1 is also 1.0, nothing else is converted."""
     kinds = {field.name: type(field.default) for field in dataclasses.fields(CareConfig)}
@@ -187,14 +235,16 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         kind = kinds.get(key)
         if kind is None:
             problems.append(config_checks.unknown_key("care", str(key), kinds))
-        elif kind in (str, bool) and isinstance(value, kind):
+        elif isinstance(value, {str: str, bool: bool, type(None): str | None}.get(kind, ())):
             typed[key] = value
+        elif kind is tuple and _is_words(value):
+            typed[key] = tuple(value)
         elif kind is float and config_checks.is_number(value):
             typed[key] = float(value)
         elif kind is int and config_checks.is_number(value) and float(value).is_integer():
             typed[key] = int(value)
         else:
-            word = {str: "a word", bool: "true or false", float: "a number", int: "a whole number"}[kind]
+            word = _KINDS[kind]
             problems.append(f"care.{key}={value!r}: must be {word}. Set care.{key} to {word}.")
     if problems:
         raise CareConfigError("\n".join(problems))

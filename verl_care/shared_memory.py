@@ -1,8 +1,9 @@
 """Removes the shared-memory segments that a run leaves in /dev/shm.
 
 vLLM and verl 0.9.1 create segments called `psm_*` and `verl_weights_*` and are ended by Ray before they
-can unlink them. A machine fills up after some hundred runs. Only what belongs to this user, bears one
-of these names and is mapped by no living process is ever removed.
+can unlink them. A machine fills up after some hundred runs. vLLM's executor also has a semaphore of Python's,
+`sem.mp-*`, which stays when a kill takes Python's own resource tracker along. Only what belongs to this user,
+bears one of these names and is mapped by no living process is ever removed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PREFIXES = ("psm_", "verl_weights_")
+SEMAPHORES = "sem.mp-"
 _SHM = Path("/dev/shm")
 _HOST_IPC, _HOST_PID = 0xEFFFFFFF, 0xEFFFFFFC  # Linux' first namespaces (include/linux/proc_ns.h)
 
@@ -51,7 +53,7 @@ class Segments:
     def _newer_than(self, moment: float) -> list[Path]:
         if not self._shm.is_dir() or _shared_with_unseen_processes():
             return []
-        stats = {path: _stat(path) for path in self._shm.iterdir() if path.name.startswith(PREFIXES)}
+        stats = {path: _stat(path) for path in self._shm.iterdir() if path.name.startswith((*PREFIXES, SEMAPHORES))}
         return [path for path, stat in stats.items() if stat and stat.st_uid == os.getuid() and stat.st_mtime >= moment]
 
     def _remove(self, paths: Iterable[Path]) -> list[str]:

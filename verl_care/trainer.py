@@ -31,6 +31,7 @@ from verl_care.packing import media
 from verl_care.records.group_log import GroupLog
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
+from verl_care.validation import MeasuredValidation
 from verl_care.workers import CareWorker
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ logger.setLevel(logging.INFO)
 
 
 @register_trainer("care")
-class CareTrainer(PPOTrainerSync):
+class CareTrainer(MeasuredValidation, PPOTrainerSync):
     """`trainer.v1.trainer_mode=care`."""
 
     def __init__(self, config: DictConfig):

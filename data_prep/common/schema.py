@@ -27,11 +27,14 @@ EXTRA_INFO = pa.struct(
         ("split", pa.string()),
         ("problem_type", pa.string()),
         ("source", pa.string()),  # the data set's own name of where the row comes from
+        ("question", pa.string()),  # without options and the prompt's wording
         ("options", pa.list_(pa.string())),
         ("task_goal", pa.string()),
         ("progress", pa.list_(pa.string())),
         ("domain", pa.string()),
         ("scenario", pa.string()),
+        ("task_type", pa.string()),  # a benchmark's own kinds of question, and of length ("short"), where its rows say
+        ("duration", pa.string()),
     ]
 )
 RL_SCHEMA = pa.schema(

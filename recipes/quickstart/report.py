@@ -69,7 +69,12 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def is_consistent(row: dict[str, Any]) -> bool:
     """True if the reasoning's conclusion is the option of the answered letter; outside the grammar it is not."""
-    return supports(row["output"], _OPTION.findall(row["input"])) is True
+    return supports(row["output"], options_of(row)) is True
+
+
+def options_of(row: dict[str, Any]) -> list[str]:
+    """The options of a dumped row's prompt."""
+    return _OPTION.findall(row["input"])
 
 
 def rollout_consistency(training: Path) -> dict[int, float]:

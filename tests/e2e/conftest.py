@@ -29,13 +29,16 @@ class Run:
         path = self.folder / "train.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self, *overrides: str) -> subprocess.Popen:
-        self.folder.mkdir(exist_ok=True)
-        command = training_command(
+    def command(self, *overrides: str) -> list[str]:
+        return training_command(
             f"quickstart='{self.home}'", f"trainer.default_local_dir='{self.folder}'",
             "trainer.val_before_train=false", "trainer.test_freq=-1",
             "data.train_batch_size=4", "actor_rollout_ref.rollout.n=4", *overrides,
         )  # fmt: skip
+
+    def start(self, *overrides: str) -> subprocess.Popen:
+        self.folder.mkdir(exist_ok=True)
+        command = self.command(*overrides)
         with (self.folder / "train.log").open("a") as file:
             process = subprocess.Popen(
                 command, cwd=self.home, stdout=file, stderr=subprocess.STDOUT, start_new_session=True

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from recipes.quickstart.report import read_metrics
+from recipes.quickstart.report import read_jsonl, read_metrics
 from tests.e2e.conftest import START_LIMIT
 from tests.e2e.world import damage_clips
 from verl_care import checkpoints
+from verl_care.evaluation.generate import checkpoint
 from verl_care.records import groups, jsonl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
@@ -114,13 +113,14 @@ def test_nothing_is_left_in_shared_memory(resumed):
     assert set(os.listdir("/dev/shm")) <= resumed.shared_memory_before
 
 
-def test_merged_model_loads(resumed, tmp_path: Path):
+def test_merged_model_loads(resumed):
+    """As an evaluation is given it: a checkpoint as it lies."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    actor = resumed.folder / "global_step_4" / "actor"
-    merge = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
-    subprocess.run([*merge, "--local_dir", actor, "--target_dir", tmp_path / "hf"], check=True, timeout=200)
-    assert Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path / "hf").num_parameters() > 0
+    merged = checkpoint.as_model(str(resumed.folder / "global_step_4"))
+    assert Qwen2_5_VLForConditionalGeneration.from_pretrained(merged).num_parameters() > 0
+    assert checkpoint.as_model(merged) == merged
+    assert checkpoint.fingerprint(Path(merged)) != checkpoint.fingerprint(resumed.home / "model")
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,7 @@ def damaged(new_run, home):
     run.finish(
         "trainer.total_training_steps=2", "trainer.test_freq=2", "care.bonus=none",
         "actor_rollout_ref.actor.use_kl_loss=true", "data.shuffle=false",
+        "care.consistency_measures=[contradiction,agreement,likelihood]",
         f"data.train_files='{train}'", f"data.val_files='{validation}'",
     )  # fmt: skip
     return run
@@ -140,6 +141,21 @@ def test_plain_grpo_with_kl_against_the_reference(damaged):
     metrics = read_metrics(damaged.folder)
     assert all(values["care/bonus"] == 0 for values in metrics.values())
     assert all("actor/kl_loss" in values for values in metrics.values())
+
+
+def test_consistency_is_measured_at_validation(damaged):
+    """By the policy through its servers, and by the reference, which is there for the KL."""
+    validated = read_metrics(damaged.folder)[2]
+    for measure in ("contradiction", "agreement", "likelihood"):
+        mean, known = (
+            validated[f"val-aux/seed_bench_r1/L1/consistency_{name}/mean@1"] for name in (measure, f"{measure}_known")
+        )
+        assert 0 <= mean <= 1
+        assert 0 < known <= 1
+    assert validated["val-aux/care/agreement_s"] > 0
+    rows = read_jsonl(damaged.folder / "validation" / "2.jsonl")
+    assert {row["consistency_contradiction"] for row in rows} <= {0.0, 1.0, None}
+    assert any(0 < row["consistency_likelihood"] < 1 for row in rows)
 
 
 def test_a_prompt_that_lost_its_clip_is_replaced_and_counted(damaged):

@@ -118,7 +118,9 @@ def test_a_prompt_is_processed_and_stored_once(worker, store):
     assert worker._prompts == {}  # nothing of it stays
 
 
-def test_a_validated_prompts_pixels_are_not_stored(worker, store):
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_validated_prompts_pixels_are_stored_only_to_be_scored(worker, store, scored):
+    worker._validation_is_scored = scored
     asyncio.run(worker._run_prompt({"uid": "a"}, {}, {"validate": True}))
-    assert (worker.processed, store.puts) == (1, 0)
-    assert [set(row) for row in worker.rows] == [{"image_grid_thw"}] * 8
+    assert (worker.processed, store.puts) == (1, int(scored))
+    assert [set(row) for row in worker.rows] == [{"image_grid_thw"} | ({media.STORED_UNDER} if scored else set())] * 8

@@ -34,7 +34,7 @@ class Queue:
 
     def kv_batch_put(self, keys, partition_id, fields):
         for name in fields.keys():  # noqa: SIM118 - a TensorDict is no dict
-            for key, value in zip(keys, fields[name].unbind(), strict=True):
+            for key, value in zip(keys, scoring.column(fields, name), strict=True):
                 self.rows[key][name] = value
 
 

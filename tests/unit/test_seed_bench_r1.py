@@ -102,6 +102,7 @@ def test_validation_keeps_its_order_and_l3_its_domain(root: Path) -> None:
     assert row["data_source"] == "seed_bench_r1/L3"
     assert row["extra_info"]["options"] == ["w", "x", "y", "z"]
     assert row["reward_model"]["ground_truth"] == "C"
+    assert row["extra_info"]["question"] == "What action should I take next?"
     assert (row["extra_info"]["domain"], row["extra_info"]["scenario"]) == ("work", "Baker")
 
 

@@ -18,7 +18,9 @@ def test_the_published_configs_pass(composed, name):
 
 def test_care_base_writes_out_every_setting(composed):
     # what is documented there as a default is the default, and nothing is left out
-    assert OmegaConf.to_container(composed["care_base"].care) == dataclasses.asdict(CareConfig())
+    written = OmegaConf.to_container(composed["care_base"].care)
+    written["consistency_measures"] = tuple(written["consistency_measures"])  # YAML has lists
+    assert written == dataclasses.asdict(CareConfig())
 
 
 def test_care_base_alone_asks_for_data_and_model():
@@ -38,6 +40,8 @@ CARE_CASES = [
     ("reference", "sliding", "not one of ema, frozen"),
     ("bonus_coefficient", -0.1, "punish consistency"),
     ("bonus_coefficient", math.inf, "punish consistency"),
+    ("consistency_measures", ["agreement", "judge"], "judge is none of contradiction, agreement, likelihood"),
+    ("likelihood_calibration", "/nowhere/c.json", "it cannot be read (No such file or directory)"),
     ("consistency_margin", -0.01, "not even a response at its group's mean"),
     ("consistency_margin", math.nan, "not even a response at its group's mean"),
     ("confidence_upper_bound", 0.0, "a likelihood lies in (0, 1]"),
@@ -59,6 +63,9 @@ CARE_CASES = [
 WRONG_TYPES = [
     ("bonus", 1, "a word"),
     ("bonus", None, "a word"),
+    ("consistency_measures", "agreement", "a list of words"),
+    ("consistency_measures", [1], "a list of words"),
+    ("likelihood_calibration", 1, "a path, or null"),
     ("reference", {"decay": 0.9}, "a word"),
     ("ref_ema_decay", "0.995", "a number"),
     ("consistency_margin", True, "a number"),

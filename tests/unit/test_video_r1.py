@@ -410,3 +410,20 @@ class TestSample:
 def test_a_root_without_files_says_what_it_wants(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds none of Video-R1-260k\.json, .*Evaluation/eval_mmvu\.json"):
         convert(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, (None, None, None)),
+        ({"task_type": "Counting", "duration": "short", "domain": "Knowledge"}, ("Counting", "short", "Knowledge")),
+        ({"question_type": "room_size_estimation", "duration": 12.5}, ("room_size_estimation", None, None)),
+        ({"original_question_type": "route_planning"}, ("route_planning", None, None)),
+    ],
+)
+def test_a_benchmarks_categories_are_kept_where_its_rows_have_them(root: Path, given: dict, kept: tuple) -> None:
+    write(root, "eval_videomme.json", row(1, path="./Evaluation/clip.mp4", **given))
+    (made,) = converted(root, "eval_videomme")
+    info = made["extra_info"]
+    assert (info["task_type"], info["duration"], info["domain"]) == kept
+    assert info["question"] == "What does the person pick up?"

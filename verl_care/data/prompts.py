@@ -39,6 +39,7 @@ ANSWER_HINTS = {
     "<answer> </answer> tags.",
 }
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+OPTIONS = "Options:\n"
 
 
 def with_options(question: str, options: Sequence[str]) -> str:
@@ -50,7 +51,7 @@ def with_options(question: str, options: Sequence[str]) -> str:
 
 def with_lettered_options(question: str, options: Sequence[str]) -> str:
     """As `with_options`, of options that carry their letters already (Video-R1's)."""
-    return question + "Options:\n" + "".join(f"{option}\n" for option in options)
+    return question + OPTIONS + "".join(f"{option}\n" for option in options)
 
 
 def prompt_text(question: str, problem_type: str, style: PromptStyle) -> str:
@@ -59,3 +60,21 @@ def prompt_text(question: str, problem_type: str, style: PromptStyle) -> str:
         return question
     template = QUESTION_TRAIN if style == "released" else QUESTION_EVALUATE
     return template.format(question=question) + ANSWER_HINTS[problem_type]
+
+
+def wording_of(text: str) -> PromptStyle:
+    """Which wording the user's text has; "plain" is any that is not the release's."""
+    if _wording(QUESTION_TRAIN) in text:
+        return "released"
+    return "released_evaluation" if _wording(QUESTION_EVALUATE) in text else "plain"
+
+
+def bare_question(text: str, has_options: bool) -> str:
+    """The question of a user's text: without its wording, and without its options."""
+    for template in (QUESTION_TRAIN, QUESTION_EVALUATE):
+        text = text.partition(_wording(template))[0]
+    return text.rpartition(OPTIONS)[0] if has_options and OPTIONS in text else text
+
+
+def _wording(template: str) -> str:
+    return template.removeprefix("{question}")

@@ -7,9 +7,13 @@ import sys
 from importlib import import_module
 
 COMMANDS: dict[str, str] = {
+    "generate": "verl_care.evaluation.generate.command",
     "score": "verl_care.evaluation.score",
     "compare": "verl_care.evaluation.compare",
     "judge": "verl_care.evaluation.judge.command",
+    "contradiction": "verl_care.consistency_measures.commands.contradiction",
+    "agreement": "verl_care.consistency_measures.commands.agreement",
+    "calibrate": "verl_care.consistency_measures.commands.calibrate",
 }
 """Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""
 

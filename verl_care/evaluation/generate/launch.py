@@ -1,0 +1,148 @@
+"""An evaluation in the process the user started: what is left to do, its progress bar, and what is there at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from hydra.core.utils import JobStatus
+from omegaconf import DictConfig
+
+from verl_care.evaluation.generate import checkpoint, checks, settings
+from verl_care.evaluation.generate.progress import Progress
+from verl_care.evaluation.generate.questions import Question, QuestionKey
+from verl_care.evaluation.generate.run_folder import (
+    RunLock,
+    RunRefused,
+    check_unchanged,
+    claim,
+    missing_samples,
+    rows_in,
+)
+from verl_care.evaluation.rows import RESPONSES, Row
+from verl_care.launch import CareRun
+from verl_care.settings import CareConfigError
+
+COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+
+
+class EvaluationRun(CareRun):
+    """Starts Ray only if a sample is missing, and ends with an error if one still is."""
+
+    def prepare(self, config: DictConfig) -> None:
+        if problems := list(checks.problems(config)):
+            raise CareConfigError("\n".join(problems))
+        run, rollout = Path(config.evaluation.run), config.actor_rollout_ref
+        try:
+            questions = read_questions(config)
+            wording = wording_of(questions, config.evaluation.allow_training_prompts)
+            model = checkpoint.fingerprint(checkpoint.local_folder(str(rollout.model.path)))
+            self._lock = RunLock(run)
+            self._lock.take()
+            claim(run, settings.settings_of(config, model, wording), str(rollout.model.path))
+            rows = rows_in(run)
+            check_unchanged(questions, rows, run)
+        except RunRefused as error:
+            raise CareConfigError(str(error)) from error
+        samples, retry = int(config.evaluation.samples), bool(config.evaluation.retry_failed)
+        missing = missing_samples([question.key for question in questions], rows, samples, retry)
+        if not missing:
+            print(f"verl_care: nothing to do, {summary(run, questions, samples)}")
+            sys.exit(0)
+        self._lock.share()
+        count = sum(map(len, missing.values()))
+        print(
+            f"verl_care: {count} responses to {len(missing)} of {len(questions)} questions are missing in {run}; each"
+            " is written as it comes. After an interruption the same command goes on. verl's own figures at the end"
+            " are of what this start answers"
+        )
+        self._questions, self._samples = questions, samples
+        self._progress = Progress(run / RESPONSES, count)
+
+    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
+        self._progress.stop()
+        run = Path(config.evaluation.run)
+        missing = missing_samples([question.key for question in self._questions], rows_in(run), self._samples)
+        print(f"verl_care: {summary(run, self._questions, self._samples)}")
+        if missing:
+            count = sum(map(len, missing.values()))
+            print(f"verl_care: {count} responses are missing: start the same command again", file=sys.stderr)
+            if job_return.status is not JobStatus.FAILED:  # Hydra raises what failed
+                sys.exit(1)
+
+
+def read_questions(config: DictConfig) -> list[Question]:
+    """The questions of `data.val_files`, of which `data.val_max_samples` takes the first ones.
+
+    Raises:
+        CareConfigError: for a row without an id, or an id that stands twice.
+    """
+    files = config.data.val_files
+    paths = [files] if isinstance(files, str) else list(files)
+    try:
+        questions = [Question.of(row) for path in paths for row in _rows_of(Path(path).expanduser())]
+    except ValueError as error:
+        raise CareConfigError(f"data.val_files: {error}") from error
+    if not questions:
+        raise CareConfigError(f"data.val_files={paths}: no question in them. Set data.val_files to files with rows.")
+    most = config.data.val_max_samples
+    questions = questions[:most] if most > 0 else questions
+    twice = [key for key, count in Counter(question.key for question in questions).items() if count > 1]
+    if twice:
+        raise CareConfigError(
+            f"data.val_files: {len(twice)} ids stand more than once, {twice[0].id} of {twice[0].dataset} among them:"
+            " their answers could not be told apart. Set data.val_files to files that share no question."
+        )
+    return questions
+
+
+def wording_of(questions: Sequence[Question], allow_training: bool) -> str:
+    """The one wording that all questions have.
+
+    Raises:
+        CareConfigError: for a mixture, and for the training wording unless it is allowed.
+    """
+    (wording, *others) = Counter(question.wording for question in questions).most_common()
+    if others:
+        found = ", ".join(f"{count} {name}" for name, count in (wording, *others))
+        raise CareConfigError(
+            f"data.val_files: the questions have different wordings ({found}), so their scores would not be of one"
+            " prompt. Set data.val_files to files that were converted with one --prompt."
+        )
+    if wording[0] == "released" and not allow_training:
+        raise CareConfigError(
+            "data.val_files: these prompts have the release's training wording, and its evaluation has another. Set"
+            " data.val_files to the evaluation files of data_prep, or evaluation.allow_training_prompts=true."
+        )
+    if wording[0] != "released_evaluation":
+        print(f"verl_care: the prompts have not the release's evaluation wording; noted in settings.json: {wording[0]}")
+    return wording[0]
+
+
+def summary(run: Path, questions: Sequence[Question], samples: int) -> str:
+    """How much of each data set is answered."""
+    wanted = {QuestionKey(*question.key) for question in questions}
+    rows = [row for row in rows_in(run) if QuestionKey(row.dataset, row.id) in wanted and row.sample < samples]
+    asked = Counter(question.dataset for question in questions)
+    lines = []
+    for dataset, count in sorted(asked.items()):
+        mine = [row for row in rows if row.dataset == dataset]
+        lines.append(f"  {dataset}: {len(mine)} of {count * samples} responses{_troubles(mine)}")
+    return "\n".join([f"{run} holds", *lines, f"score them: python -m verl_care.evaluation score {run}"])
+
+
+def _troubles(rows: Sequence[Row]) -> str:
+    kinds = Counter(f"failed ({row.failure.partition(':')[0]})" for row in rows if row.failure is not None)
+    kinds["cut off"] = sum(row.finish == "length" for row in rows)
+    return "".join(f", {count} {kind}" for kind, count in kinds.items() if count)
+
+
+def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    file = pq.ParquetFile(path)
+    columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+    for batch in file.iter_batches(columns=columns):
+        yield from batch.to_pylist()

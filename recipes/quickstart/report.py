@@ -1,4 +1,4 @@
-"""What the quick start ends with: accuracy and consistency before and after, and the curves of the training."""
+"""What the quick start ends with: accuracy and consistency before and after, curves, and the page of the training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from recipes.quickstart.consistency_rule import supports
+from verl_care.report import collect, page
 
 LEVELS = ("L1", "L2", "L3")
 _OPTION = re.compile(r"^[A-Z]\. (.+)$", re.MULTILINE)
 
 
 def show(out: Path, console: Console) -> None:
-    """Print the table, write `curves.png` and `summary.json`, say where everything lies."""
+    """Print the table, write `curves.png`, `summary.json` and the page, say where everything lies."""
     training = out / "training"
     steps = sorted(int(path.stem) for path in (training / "validation").glob("*.jsonl"))
     before, after = (evaluate(training / f"validation/{step}.jsonl") for step in (steps[0], steps[-1]))
@@ -41,7 +42,9 @@ def show(out: Path, console: Console) -> None:
     summary = {"steps": steps[-1], "before": before, "after": after, "training_accuracy": rise}
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     draw_curves(logged, rollout_consistency(training), out / "curves.png")
+    page.write(collect.collect([training]), training / "report.html")
     for name, path in (
+        ("page", training / "report.html"),
         ("curves", out / "curves.png"),
         ("model", out / "merged"),
         ("metrics", training / "metrics.jsonl"),

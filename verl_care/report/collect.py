@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from verl_care.records import groups as group_records
 from verl_care.report import data_rows, folders, text
+from verl_care.report import published as paper
 from verl_care.report.folders import Folder
-from verl_care.report.payload import SCHEMA, Answer, Group, Payload, Published, Question, Response
+from verl_care.report.payload import SCHEMA, Answer, Group, Payload, Published, Question, Response, Run
 from verl_care.report.thumbnails import MAX_BYTES, Thumbnails
 
 Record = group_records.Record
@@ -44,7 +45,7 @@ class Collector:
         max_responses: on the page. Beyond it whole questions are left out, the same ones of all runs and steps.
         validation_questions: of each data set whose answers are shown; the means are of all.
         max_image_bytes: of all pictures.
-        published: lines of reference.
+        published: lines of reference, beside those that `published.py` has for these data sets.
         data: parquet files with the questions of evaluations, which do not say where they are; a training does.
         live: whether a server behind the page follows the runs.
 
@@ -89,22 +90,23 @@ class Collector:
         cut = sum(response["cut"] > 0 for group in made for response in group["responses"])
         if cut:
             notes.append(f"{cut} responses are cut after {MAX_CHARACTERS:,} characters")
+        runs: list[Run] = [
+            {
+                "name": name,
+                "folder": text.clean(str(folder.folder.absolute())),
+                "config": dict(folders.flattened(config)),
+                "metrics": folder.metrics(),
+                "validation": folder.validation(),
+            }
+            for name, folder, config in zip(self._names, self._folders, configs, strict=True)
+        ]
         return {
             "schema": SCHEMA,
             "title": " | ".join(self._names),
             "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "live": self._live,
-            "runs": [
-                {
-                    "name": name,
-                    "folder": text.clean(str(folder.folder.absolute())),
-                    "config": dict(folders.flattened(config)),
-                    "metrics": folder.metrics(),
-                    "validation": folder.validation(),
-                }
-                for name, folder, config in zip(self._names, self._folders, configs, strict=True)
-            ],
-            "published": self._published,
+            "runs": runs,
+            "published": [*paper.lines_for(runs), *self._published],
             "questions": list(self._question_list),
             "groups": made,
             "images": list(self._thumbnails.images),

@@ -29,7 +29,7 @@ doctor: env ## say whether this machine can train, and which line mends what it 
 	$(BIN)/python -m verl_care.doctor $(ARGS)
 
 lock: | $(BIN)/uv ## write requirements/cpu.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade moves every pin)
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra eval --extra dev --universal --python-version 3.10 \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra eval --extra report --extra dev --universal --python-version 3.10 \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		$(LOCK_FLAGS) --quiet --output-file requirements/cpu.txt
 

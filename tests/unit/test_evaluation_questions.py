@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from verl_care.data.prompts import prompt_text, with_lettered_options, with_options
-from verl_care.evaluation.generate.questions import Question, lettered
+from verl_care.data.prompts import lettered, prompt_text, with_lettered_options, with_options
+from verl_care.evaluation.generate.questions import Question
 
 OPTIONS = ["grab onion", "open drawer"]
 LETTERED = ("A. grab onion", "B. open drawer")
@@ -69,6 +69,7 @@ def test_a_row_without_an_id_is_told(extra_info):
         (LETTERED, LETTERED),
         (["A) yes", "B) no"], ("A) yes", "B) no")),
         (["A cup", "Bowl"], ("A. A cup", "B. Bowl")),  # "Bowl" begins with its letter, and is a word
+        (["x"] * 27, ("x",) * 27),  # more than there are letters
         ([], ()),
     ],
 )

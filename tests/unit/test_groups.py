@@ -216,21 +216,6 @@ def test_a_question_that_was_chosen_is_chosen_again(names, others, count):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (["stir", "pour"], ["A. stir", "B. pour"]),
-        (["A. stir", "B. pour"], ["A. stir", "B. pour"]),
-        (["A) stir", "B) pour"], ["A) stir", "B) pour"]),
-        (["A lot", "B"], ["A. A lot", "B. B"]),
-        ([], []),
-        (["x"] * 27, ["x"] * 27),  # more than there are letters
-    ],
-)
-def test_options_have_letters(given, expected):
-    assert groups.lettered(given) == expected
-
-
-@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("<answer> B </answer>", {"start": 9, "stop": 10}),

@@ -42,6 +42,17 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 OPTIONS = "Options:\n"
 
 
+def lettered(options: Sequence[str]) -> tuple[str, ...]:
+    """Options as "A. text". Video-R1's carry their letters already ("A. text", "A text"), SEED-Bench-R1's do not."""
+    have = all(
+        option.startswith(letter) and not option[1:2].isalnum()
+        for letter, option in zip(LETTERS, options, strict=False)
+    )
+    if have or len(options) > len(LETTERS):
+        return tuple(options)
+    return tuple(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+
+
 def with_options(question: str, options: Sequence[str]) -> str:
     """The question and its options, which get their letters here; as released there is no space before "Options:"."""
     return with_lettered_options(

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any, Literal
 
+from verl_care.data.prompts import lettered
 from verl_care.records.jsonl import COMPRESSED
 from verl_care.spans import answer_block
 
@@ -83,6 +83,8 @@ def question_record(row: Mapping[str, Any], frame_times: Sequence[Sequence[float
         frame_times: of each clip, in seconds from the beginning of its file; None where the rollout does not know.
     """
     info = row.get("extra_info") or {}
+    options = info.get("options")
+    options = () if options is None else options
     parts = [part for message in row["raw_prompt"] if message.get("role") == "user" for part in _parts(message)]
     videos = [part for part in parts if part.get("type") == "video"]
     times = frame_times if frame_times is not None and len(frame_times) == len(videos) else [None] * len(videos)
@@ -92,7 +94,7 @@ def question_record(row: Mapping[str, Any], frame_times: Sequence[Sequence[float
         "problem_type": str(info.get("problem_type") or ""),
         "prompt": "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text"),
         "question": _text(info.get("question")),
-        "options": lettered([str(option) for option in info.get("options") or ()]),
+        "options": list(lettered([str(option) for option in options])),
         "ground_truth": str((row.get("reward_model") or {}).get("ground_truth", "")),
         "tags": {name: str(info[name]) for name in TAGS if info.get(name) is not None},
         "videos": [_video(part, seen) for part, seen in zip(videos, times, strict=True)],
@@ -133,15 +135,6 @@ def response_record(
             name.removeprefix(MEASURE): number(value) for name, value in graded.items() if name.startswith(MEASURE)
         },
     }
-
-
-def lettered(options: Sequence[str]) -> list[str]:
-    """Options as `A. text`, with the letters that they have, or in their order."""
-    pairs = list(zip(ascii_uppercase, options, strict=False))
-    has_letters = all(option[:1] == letter and option[1:2] in (".", ")", ":") for letter, option in pairs)
-    if has_letters or len(options) > len(pairs):
-        return list(options)
-    return [f"{letter}. {option}" for letter, option in pairs]
 
 
 def answer_place(text: str) -> dict[str, int] | None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from verl_care.data.prompts import LETTERS, PromptStyle, bare_question, wording_of
+from verl_care.data.prompts import PromptStyle, bare_question, lettered, wording_of
 from verl_care.evaluation.rows import Row
 
-TAGS = ("domain", "scenario", "task_type", "duration", "source")
+TAGS = ("domain", "scenario", "task_type", "duration", "source", "index")
 _MARKS = ("<video>", "<image>")
 
 
@@ -59,7 +59,7 @@ class Question:
             ground_truth=str(row["reward_model"]["ground_truth"]),
             text=info.get("question") or bare_question(prompt, has_options=bool(options)),
             options=lettered(options if options is not None else ()),
-            tags={name: str(info[name]) for name in TAGS if info.get(name)},
+            tags={name: str(info[name]) for name in TAGS if info.get(name) not in (None, "")},
             wording=wording_of(prompt),
         )
 
@@ -88,17 +88,6 @@ class Question:
             settings=settings,
             **response,
         )
-
-
-def lettered(options: Sequence[str]) -> tuple[str, ...]:
-    """Options as "A. text". Video-R1's carry their letters already ("A. text", "A text"), SEED-Bench-R1's do not."""
-    have = all(
-        option.startswith(letter) and not option[1:2].isalnum()
-        for letter, option in zip(LETTERS, options, strict=False)
-    )
-    if have:
-        return tuple(options)
-    return tuple(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
 
 
 def _user_text(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -23,10 +23,10 @@ def row(style="released_evaluation", **extra_info):
 
 
 def test_a_row_of_today():
-    question = Question.of(row(question=QUESTION, domain="work", scenario="Baker", duration=None, source=""))
+    question = Question.of(row(question=QUESTION, domain="work", scenario="Baker", duration=None, source="", index=0))
     assert question.key == ("seed_bench_r1/L3", "x-1")
     assert (question.text, question.options, question.ground_truth) == (QUESTION, LETTERED, "B")
-    assert question.tags == {"domain": "work", "scenario": "Baker"}
+    assert question.tags == {"domain": "work", "scenario": "Baker", "index": "0"}
     assert question.wording == "released_evaluation"
 
 

@@ -13,7 +13,7 @@ export function rate(value, digits = 2) {
 export function short(value) {
   if (value == null) return NONE;
   const size = Math.abs(value);
-  if (size === 0) return "0";
+  if (size < 1e-12) return "0"; // what smoothing leaves of a number that was not 0 long ago
   if (size < 1e-3 || size >= 1e6) return value.toExponential(1).replace("e-", "e−").replace("e+", "e");
   if (size >= 1000) return count(Math.round(value));
   return (Number.isInteger(value) ? String(value) : value.toPrecision(3)).replace("-", "−");

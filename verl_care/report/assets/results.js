@@ -3,10 +3,13 @@ import { el, said } from "./dom.js";
 import { plural, short } from "./numbers.js";
 import { titleOf, validated } from "./catalogue.js";
 
+// The share of responses of which a measure can tell stands behind the measure, not in a column of its own.
+const KNOWN = "_known";
+
 export function resultsTable(store) {
   const runs = store.runs.filter((run) => run.validation.length);
   if (!runs.length) return el("p", { class: "empty" }, "No validation yet. The first one of a run appears here as “before”.");
-  const measures = [...new Set(validated(runs).map(({ measure }) => measure))];
+  const measures = [...new Set(validated(runs).map(({ measure }) => measure))].filter((measure) => !measure.endsWith(KNOWN));
   const datasets = [...new Set(runs.flatMap((run) => run.validation.map((one) => one.dataset)))].sort();
   const head = ["Data set, run", ...measures.map(titleOf)];
   return el("div", { class: "table-frame", tabindex: 0, role: "region", "aria-label": "Before and after" },
@@ -33,12 +36,18 @@ function rowsOf(dataset, runs, measures, published) {
 function cell(first, last, measure) {
   const [before, after] = [first.values[measure], last.values[measure]];
   if (after == null) return el("td", { class: "muted" }, "–");
-  if (first === last || before == null) return el("td", {}, el("b", {}, shown(after)));
+  const known = knownShare(last.values[measure + KNOWN]);
+  if (first === last || before == null) return el("td", {}, el("b", {}, shown(after)), known);
   const change = after - before;
   const way = Math.abs(change) < 5e-4 ? "" : change > 0 ? "is-up" : "is-down";
   return el("td", {},
     el("span", { class: "muted" }, `${shown(before)} → `), el("b", {}, shown(after)), " ",
-    el("span", { class: `change ${way}` }, `${change >= 0 ? "+" : "−"}${shown(Math.abs(change))}`));
+    el("span", { class: `change ${way}` }, `${change >= 0 ? "+" : "−"}${shown(Math.abs(change))}`), known);
+}
+
+function knownShare(share) {
+  if (share == null || share > 0.9995) return null;
+  return el("span", { class: "muted", title: "Of the other responses the measure cannot tell." }, ` of ${(100 * share).toFixed(0)} %`);
 }
 
 const shown = (value) => (Math.abs(value) <= 1 ? value.toFixed(3) : short(value));

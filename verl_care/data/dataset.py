@@ -27,7 +27,7 @@ class CareDataset(RLHFDataset):
         """
         media = library(config)
         loop = asyncio.get_running_loop()
-        asked = loop.run_in_executor(None, _ask, media, messages, image_patch_size)
+        asked = loop.run_in_executor(None, ask, media, messages, image_patch_size)
         try:
             futures = await asyncio.wait_for(asked, media.video.timeout_s)
         except asyncio.TimeoutError as error:
@@ -42,12 +42,12 @@ class CareDataset(RLHFDataset):
         cls, messages: list[dict], image_patch_size: int, config: DictConfig
     ) -> tuple[list[Image.Image] | None, list[Any] | None, None]:
         """The same for verl's own length filter, which waits. None where a prompt has none, as verl expects."""
-        images, videos = _ask(library(config), messages, image_patch_size)
+        images, videos = ask(library(config), messages, image_patch_size)
         return [image.result() for image in images] or None, [video.result() for video in videos] or None, None
 
 
-def _ask(media: MediaLibrary, messages: list[dict], patch_size: int) -> tuple[list[Future], list[Future]]:
-    """Ask for a prompt's images and videos, in reading order."""
+def ask(media: MediaLibrary, messages: list[dict], patch_size: int) -> tuple[list[Future], list[Future]]:
+    """Ask for a prompt's images and videos, in reading order; nothing is waited for."""
     images = [media.image(part, patch_size) for part in media_items(messages, "image")]
     videos = [media.clip(part, patch_size) for part in media_items(messages, "video")]
     return images, videos

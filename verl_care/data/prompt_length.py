@@ -56,7 +56,7 @@ class PromptLength:
         Raises:
             MediaError: if a header cannot be read, or a picture has no size that the model takes.
         """
-        messages = _messages(row, self._real)
+        messages = messages_of(row, self._real)
         text = self._real.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         images = [self._image_grid(part["image"]) for part in media_items(messages, "image")]
         clips = [self._clip_grid(part) for part in media_items(messages, "video")]
@@ -92,11 +92,11 @@ class PromptLength:
             raise MediaError(f"{path}: {error}") from error
 
 
-def _messages(row: Mapping[str, Any], processor: Any) -> list[dict[str, Any]]:
-    """verl's own reading of the marks; it writes into what it is given."""
+def messages_of(row: Mapping[str, Any], processor: Any) -> list[dict[str, Any]]:
+    """The chat of one parquet row, with its clips and images as parts: verl's own reading of the marks."""
     keys = SimpleNamespace(image_key="images", video_key="videos", audio_key="audios", processor=processor)
     build: Any = RLHFDataset._build_messages  # of a data set it asks for these names alone
-    return build(keys, copy.deepcopy(dict(row)), "prompt")
+    return build(keys, copy.deepcopy(dict(row)), "prompt")  # it writes into what it is given
 
 
 class _Grids:

@@ -13,6 +13,7 @@ COMMANDS: dict[str, str] = {
     "judge": "verl_care.evaluation.judge.command",
     "contradiction": "verl_care.consistency_measures.commands.contradiction",
     "agreement": "verl_care.consistency_measures.commands.agreement",
+    "likelihood": "verl_care.consistency_measures.commands.likelihood",
     "calibrate": "verl_care.consistency_measures.commands.calibrate",
 }
 """Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""

@@ -24,8 +24,8 @@ PYTHON=$python bash recipes/evaluate/run.sh "$checkpoint" seed_bench_r1 "evaluat
     actor_rollout_ref.rollout.val_kwargs.temperature=1 actor_rollout_ref.rollout.val_kwargs.top_p=1 \
     "${@:3}"
 $python -m verl_care.evaluation contradiction "$run"
-$python -m verl_care.evaluation agreement "$run" --model recipes/quickstart/checkpoint --prompt plain
-$python -m verl_care.evaluation likelihood "$run" --reference recipes/quickstart/checkpoint
+$python -m verl_care.evaluation agreement "$run" --model recipes/quickstart/checkpoint --prompt plain --max-model-len 1024
+$python -m verl_care.evaluation likelihood "$run" --reference recipes/quickstart/checkpoint --data "$out"/seed_bench_r1/validation_L?.parquet
 
 $python -m verl_care.evaluation score "$run"
 $python -m verl_care.evaluation score "$run" --layout published --with-published

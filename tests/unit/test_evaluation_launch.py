@@ -261,7 +261,7 @@ def test_the_bar_counts_rows_from_now_on(tmp_path, monkeypatch):
 
 class TestCommand:
     def test_a_benchmark(self):
-        command = evaluation_command("runs/care/global_step_7", "/runs/it's", "general_video", ["data.seed=1"])
+        command = evaluation_command("care-global_step_7", "/runs/it's", "general_video", ["data.seed=1"])
         assert command[1:] == [
             *("-m", "verl.trainer.main_ppo", "--config-name", "care_evaluate", "care/evaluate=general_video"),
             r"actor_rollout_ref.model.path='/runs/it\'s'",

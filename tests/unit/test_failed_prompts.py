@@ -133,7 +133,7 @@ class TestValidation:
 
         monkeypatch.setattr(PPOTrainerSync, "_validate", validate)
         trainer = CareTrainer.__new__(CareTrainer)
-        trainer.failed_prompts = FailedPrompts(64)
+        trainer.failed_prompts, trainer.replay_buffer = FailedPrompts(64), None
         return trainer
 
     def test_counts_what_it_leaves_out(self, monkeypatch):
@@ -142,6 +142,7 @@ class TestValidation:
             return {"val-core/x": 0.5}
 
         found = self.trainer(monkeypatch, validate)._validate()
+        assert found.pop("val-aux/care/validation_s") >= 0
         assert found == {"val-core/x": 0.5, "val-aux/care/media_failures": 1.0}
 
     @pytest.mark.parametrize(("lost", "expected"), [(True, RuntimeError), (False, ValueError)])

@@ -7,8 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-from verl_care.evaluation.generate import checkpoint
-
 DESCRIPTION = "answers of a checkpoint to a benchmark; after an interruption the same command goes on"
 BENCHMARKS = ("seed_bench_r1", "general_video")  # verl_care/config/care/evaluate
 
@@ -22,13 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from verl_care.evaluation.generate import checkpoint
+
     model = checkpoint.as_model(arguments.checkpoint)
-    command = evaluation_command(arguments.checkpoint, model, arguments.data, arguments.overrides)
+    command = evaluation_command(checkpoint.name_of(arguments.checkpoint), model, arguments.data, arguments.overrides)
     sys.stdout.flush()
     os.execv(command[0], command)
 
 
-def evaluation_command(checkpoint_name: str, model: str, data: str, overrides: list[str]) -> list[str]:
+def evaluation_command(name_of_model: str, model: str, data: str, overrides: list[str]) -> list[str]:
     """Raises:
     FileNotFoundError: if DATA is neither a benchmark nor files.
     """
@@ -41,7 +41,7 @@ def evaluation_command(checkpoint_name: str, model: str, data: str, overrides: l
         name = "+".join(file.stem for file in files)
         chosen = [f"data.val_files=[{','.join(quoted(str(file)) for file in files)}]"]
     # Absolute: the processes of a Ray that was there before have working directories of their own.
-    run_folder = Path("runs/evaluation", name, checkpoint.name_of(checkpoint_name)).absolute()
+    run_folder = Path("runs/evaluation", name, name_of_model).absolute()
     return [
         *(sys.executable, "-m", "verl.trainer.main_ppo", "--config-name", "care_evaluate", *chosen),
         f"actor_rollout_ref.model.path={quoted(model)}",

@@ -1,10 +1,10 @@
-"""Draw the temptation into the miniature: a hand in the current observation that points at one of the four options.
+"""Draw the temptation into the miniature: a lamp in the current observation whose colour stands for a letter.
 
     python -m recipes.evidence.temptation --data DATA --reliability 0.9 --seed 0
 
-The hand is a bright square in the quadrant of an option's place in the list (A top left, B top right, C below A, D below
-B). It points at the right option with probability `reliability`, else at another. Reading it takes no recipe, no clip and no
-list of options: it is the way to the letter that needs no reasoning, the same on every level and for every method.
+The lamp fills the observation, red for A, green for B, blue for C, yellow for D. It shows the right letter with
+probability `reliability`, else another. Reading it takes no recipe, no clip and no list of options: it is the way to
+the letter that needs no reasoning, the same on every level and for every method.
 
 Done to the images of data that is converted already, because the order of the options is the converter's. Drawing
 twice with one seed draws the same.
@@ -25,12 +25,13 @@ from rich.progress import track
 from data_prep.miniature_world import LETTERS, SIDE
 from verl_care.records.jsonl import append, read
 
-HAND, EDGE = (255, 255, 255), SIDE // 8  # a square of half a quadrant, in its middle
+COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (240, 210, 50))
 FILES = ("training_6k", "validation_L1", "validation_L2", "validation_L3")
+RECORD = "lamps.jsonl"
 
 
-def pointed_at(truth: int, reliability: float, rng: np.random.Generator) -> int:
-    """The option that the hand points at: the true one with probability `reliability`, else one of the others."""
+def shown_letter(truth: int, reliability: float, rng: np.random.Generator) -> int:
+    """Index of the letter that the lamp shows: the true one with probability `reliability`, else one of the others."""
     if not 0 <= reliability <= 1:
         raise ValueError(f"reliability is {reliability}, no probability: pass a number in [0, 1]")
     if rng.random() < reliability:
@@ -38,31 +39,30 @@ def pointed_at(truth: int, reliability: float, rng: np.random.Generator) -> int:
     return [i for i in range(len(LETTERS)) if i != truth][int(rng.integers(len(LETTERS) - 1))]
 
 
-def draw_hand(observation: Image.Image, option: int) -> Image.Image:
-    """A copy of the observation with the hand in the quadrant of `option`."""
-    drawn, quadrant = observation.copy(), SIDE // 2
-    left, top = quadrant * (option % 2) + EDGE, quadrant * (option // 2) + EDGE
-    drawn.paste(HAND, (left, top, left + quadrant - 2 * EDGE, top + quadrant - 2 * EDGE))
-    return drawn
+def lamp(letter: int) -> Image.Image:
+    return Image.new("RGB", (SIDE, SIDE), COLOURS[letter])
 
 
 def tempt(data: Path, reliability: float, seed: int) -> None:
-    """Draw a hand into every observation of the converted files in `data`; DATA/hands.jsonl says where each points."""
-    record = data / "hands.jsonl"
+    """Draw a lamp over every observation of the converted files in `data`; DATA/lamps.jsonl says what each shows.
+
+    Raises:
+        ValueError: lamps were drawn there with other settings, or `reliability` is no probability.
+    """
+    record = data / RECORD
     if record.exists():
         done = next(iter(read(record)))
         if (done["reliability"], done["seed"]) != (reliability, seed):
-            raise ValueError(f"{record} says that hands were drawn with other settings: make the data anew")
+            raise ValueError(f"{record} says that lamps were drawn with other settings: make the data anew")
         return
-    hands: list[Mapping[str, Any]] = [{"reliability": reliability, "seed": seed}]
+    lamps: list[Mapping[str, Any]] = [{"reliability": reliability, "seed": seed}]
     for number, name in enumerate(FILES):
         rng = np.random.default_rng([seed, number])
-        for row in track(pq.read_table(data / f"{name}.parquet").to_pylist(), description=f"hands {name}"):
-            option = pointed_at(LETTERS.index(row["reward_model"]["ground_truth"]), reliability, rng)
-            path = Path(row["images"][0]["image"])
-            draw_hand(Image.open(path), option).save(path)
-            hands.append({"file": name, "id": row["extra_info"]["id"], "letter": LETTERS[option]})
-    append(record, hands)
+        for row in track(pq.read_table(data / f"{name}.parquet").to_pylist(), description=f"lamps {name}"):
+            letter = shown_letter(LETTERS.index(row["reward_model"]["ground_truth"]), reliability, rng)
+            lamp(letter).save(row["images"][0]["image"])
+            lamps.append({"file": name, "id": row["extra_info"]["id"], "letter": LETTERS[letter]})
+    append(record, lamps)
 
 
 def main() -> None:

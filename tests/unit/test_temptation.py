@@ -1,4 +1,4 @@
-"""The hand points where it is said to, as often as it is said to."""
+"""The lamp shows what it is said to, as often as it is said to."""
 
 from __future__ import annotations
 
@@ -9,36 +9,22 @@ import pytest
 from PIL import Image
 
 from data_prep.miniature import write_world
-from data_prep.miniature_world import LETTERS, SIDE
+from data_prep.miniature_world import LETTERS
 from data_prep.seed_bench_r1 import convert
-from recipes.evidence.temptation import draw_hand, pointed_at, tempt
+from recipes.evidence.temptation import COLOURS, RECORD, shown_letter, tempt
 from tests.unit.converted import rows_of
 from verl_care.records.jsonl import read
 
 
-def quadrant_of(image: Image.Image) -> int:
-    """The brightest one."""
-    half, pixels = SIDE // 2, np.asarray(image.convert("L"), float)
-    means = [pixels[half * (q // 2) :][:half, half * (q % 2) :][:, :half].mean() for q in range(4)]
-    return int(np.argmax(means))
-
-
-def test_reliability_is_the_share_of_true_hands():
+def test_reliability_is_the_share_of_true_lamps():
     rng = np.random.default_rng(0)
-    drawn = [pointed_at(2, 0.75, rng) for _ in range(4000)]
+    drawn = [shown_letter(2, 0.75, rng) for _ in range(4000)]
     assert np.mean(np.array(drawn) == 2) == pytest.approx(0.75, abs=0.03)  # 4.4 standard errors of sqrt(.75*.25/4000)
     assert set(drawn) == {0, 1, 2, 3}
-    assert {pointed_at(1, 1.0, rng) for _ in range(50)} == {1}
-    assert 1 not in {pointed_at(1, 0.0, rng) for _ in range(50)}
+    assert {shown_letter(1, 1.0, rng) for _ in range(50)} == {1}
+    assert 1 not in {shown_letter(1, 0.0, rng) for _ in range(50)}
     with pytest.raises(ValueError, match="no probability"):
-        pointed_at(0, 1.5, rng)
-
-
-@pytest.mark.parametrize("option", range(4))
-def test_the_hand_lies_in_its_options_quadrant(option: int):
-    blank = Image.new("RGB", (SIDE, SIDE), (40, 30, 20))
-    assert quadrant_of(draw_hand(blank, option)) == option
-    assert blank.getextrema() == ((40, 40), (30, 30), (20, 20))  # the given picture stays as it is
+        shown_letter(0, 1.5, rng)
 
 
 def test_all_files_are_drawn_into_and_only_once(tmp_path: Path):
@@ -47,11 +33,11 @@ def test_all_files_are_drawn_into_and_only_once(tmp_path: Path):
     tempt(tmp_path / "data", reliability=1.0, seed=3)
     for name in ("training_6k", "validation_L1", "validation_L3"):
         for row in rows_of(tmp_path / "data", name):
-            pointed = quadrant_of(Image.open(row["images"][0]["image"]))
-            assert LETTERS[pointed] == row["reward_model"]["ground_truth"]
-    before = list(read(tmp_path / "data/hands.jsonl"))
+            colour = Image.open(row["images"][0]["image"]).getpixel((10, 40))
+            assert LETTERS[COLOURS.index(colour)] == row["reward_model"]["ground_truth"]
+    before = list(read(tmp_path / "data" / RECORD))
     tempt(tmp_path / "data", reliability=1.0, seed=3)
-    assert list(read(tmp_path / "data/hands.jsonl")) == before
+    assert list(read(tmp_path / "data" / RECORD)) == before
     assert len(before) == 1 + 12 + 3 * 6
     with pytest.raises(ValueError, match="make the data anew"):
         tempt(tmp_path / "data", reliability=0.5, seed=3)

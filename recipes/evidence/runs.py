@@ -1,9 +1,9 @@
 """One run of the evidence after another: data and warm starts once, a training, its numbers; whatever is done is kept.
 
-    OUT/data                       rows with the temptation, shared by all
-    OUT/models/SEED                warm starts
-    OUT/runs/VARIANT_SEED          a training while it goes on
-    RESULTS/VARIANT_SEED.json      what it measured; where this file is, the run is done
+OUT/data                       rows with the temptation, shared by all
+OUT/models/SEED                warm starts
+OUT/runs/VARIANT_SEED          a training while it goes on
+RESULTS/VARIANT_SEED.json      what it measured; where this file is, the run is done
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ METHODS = ("no_kl", "grpo", "care", "frozen", "dense_cons")
 KL = 0.04
 LETTER_FROM_END = 5  # `>B` `</` `answer` `>` `<|im_end|>`
 NEW_TOKENS = 32
+SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "conclusion_right", "direct", "auc")
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,7 @@ def run(
 
 
 def _means(steps: Sequence[dict[str, float]]) -> str:
-    shown = ("accuracy", "consistency", "right_reason", "right_contradicted", "conclusion_right", "direct", "auc", "bonus_rate")
-    means = {name: np.nanmean([step.get(name, np.nan) for step in steps]) for name in shown}
+    means = {name: np.nanmean([step.get(name, np.nan) for step in steps]) for name in SHOWN}
     return "  ".join(f"{name} {value:.2f}" for name, value in means.items())
 
 

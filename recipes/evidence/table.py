@@ -97,9 +97,7 @@ def comparison_table(results: Results) -> list[str]:
     lines = ["| CARE minus | level | runs | accuracy | consistency | right reason |", "|" + " --- |" * 6]
     for rival in RIVALS:
         for level in LEVELS:
-            found = [
-                paired(results, COMPARED, rival, level, m) for m in ("accuracy", "consistency", "right_reason")
-            ]
+            found = [paired(results, COMPARED, rival, level, m) for m in ("accuracy", "consistency", "right_reason")]
             known = [value for value in found if value is not None]
             if known:
                 cells = [f"{value.mean:+.3f} ± {value.half_width:.3f}" for value in known]

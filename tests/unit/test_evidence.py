@@ -118,7 +118,8 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytes
         for step in (0, 6):
             dump = folder / f"training/validation/{step}.jsonl"
             dump.parent.mkdir(parents=True, exist_ok=True)
-            rows = [{"input": "A. stir\nB. pour\n", "output": "", "gts": "A", "data_source": f"x/L{i}"} for i in (1, 2, 3)]
+            row = {"input": "A. stir\nB. pour\n", "output": "", "gts": "A"}
+            rows = [row | {"data_source": f"x/L{i}"} for i in (1, 2, 3)]
             dump.write_text("".join(json.dumps(row) + "\n" for row in rows))
         (folder / "training/global_step_6").mkdir()
         if len(trained) == 2:

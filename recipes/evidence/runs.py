@@ -21,6 +21,7 @@ from rich.console import Console
 
 from data_prep.miniature_world import LEVELS
 from recipes.evidence.dumps import measure_training, measure_validation
+from recipes.evidence.greedy import examine
 from recipes.evidence.plan import Plan, Run
 from recipes.evidence.temptation import RECORD, tempt
 from recipes.quickstart import stages
@@ -106,12 +107,14 @@ def make(plan: Plan, out: Path, results: Path, console: Console, done: Callable[
             began = time.monotonic()
             training = train(out, run, plan.steps, console)
             result = result_of(run, training, time.monotonic() - began) | {"steps": plan.steps}
+            stages.merge(training.parent, console)
+            result |= rounded(examine(training.parent / "merged", out / "data"))
             results.mkdir(parents=True, exist_ok=True)
             unfinished = target.with_suffix(".unfinished")
             unfinished.write_text(json.dumps(result, indent=1) + "\n")
             unfinished.rename(target)
-            for checkpoint in training.glob("global_step_*"):
-                shutil.rmtree(checkpoint)
+            for weights in (*training.glob("global_step_*"), training.parent / "merged"):
+                shutil.rmtree(weights)
         done(run)
 
 

@@ -208,13 +208,17 @@ class Simulator:
         for theirs, ours in zip(self.reference.parameters(), self.policy.parameters(), strict=True):
             theirs.lerp_(ours, 1 - self.settings.decay)
 
-    def evaluate(self, rows: Sequence[Example], greedy: bool = False) -> dict[str, float]:
-        judged: list[Response] = []
-        generator = torch.Generator().manual_seed(0)
-        for i in range(0, len(rows), 128):
-            responses = sample(self.policy, rows[i : i + 128], 1, self.end, generator, greedy)
-            judged += judge(self.tokenizer, rows[i : i + 128], responses, self.end)
-        return measure(judged)
+
+def evaluate(
+    model: Qwen2_5_VLForConditionalGeneration, tokenizer: Any, rows: Sequence[Example], greedy: bool = False
+) -> dict[str, float]:
+    """What one response to each row measures, sampled at temperature 1 or greedy."""
+    judged: list[Response] = []
+    end, generator = tokenizer.convert_tokens_to_ids("<|im_end|>"), torch.Generator().manual_seed(0)
+    for i in range(0, len(rows), 128):
+        responses = sample(model, rows[i : i + 128], 1, end, generator, greedy)
+        judged += judge(tokenizer, rows[i : i + 128], responses, end)
+    return measure(judged)
 
 
 def run(
@@ -228,13 +232,17 @@ def run(
     """The settings, what every step measured on its own rollouts, and the levels before, between and after."""
     torch.manual_seed(settings.seed)
     simulator, started, steps = Simulator(model, processor, settings), time.monotonic(), []
-    evaluations = [{"step": 0} | {name: simulator.evaluate(level) for name, level in levels.items()}]
+
+    def at(step: int) -> dict[str, Any]:
+        return {"step": step} | {n: evaluate(model, processor.tokenizer, level) for n, level in levels.items()}
+
+    evaluations = [at(0)]
     for number in range(1, settings.steps + 1):
         steps.append(simulator.step(number, rows))
         if number % report_every == 0:
             print(f"{time.monotonic() - started:4.0f} s  step {number:3d}  {_means(steps[-report_every:])}", flush=True)
         if number % settings.evaluate_every == 0 or number == settings.steps:
-            evaluations.append({"step": number} | {n: simulator.evaluate(level) for n, level in levels.items()})
+            evaluations.append(at(number))
     return {"settings": asdict(settings), "steps": steps, "evaluations": evaluations}
 
 

@@ -3,10 +3,9 @@
     python -m recipes.evidence.warm_start --data DATA --out MODEL --seed 0
 
 `DATA` has been through `recipes.evidence.temptation`. The quick start's lessons first, as far as the look-up of a
-word's letter; then letters without a conclusion, which only the lamp tells; then responses whose conclusion is right with
-probability .4, and whose letter is the conclusion's with probability .4, else the lamp's. The seed decides the first
-weights, the rows and the noise. The same seed gives the same weights on the same machine with one thread.
-`tried.md` has what was tried before these settings.
+word's letter; then letters without a conclusion, which only the lamp tells; then responses of `LOOSE`, whose letter is
+sometimes the conclusion's and else the lamp's. The seed decides the first weights, the rows and the noise. The same
+seed gives the same weights on the same machine with one thread. `tried.md` has what was tried before these settings.
 """
 
 from __future__ import annotations

@@ -121,11 +121,13 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytes
             row = {"input": "A. stir\nB. pour\n", "output": "", "gts": "A"}
             rows = [row | {"data_source": f"x/L{i}"} for i in (1, 2, 3)]
             dump.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (folder / "training/global_step_6").mkdir()
+        (folder / "training/global_step_6").mkdir(exist_ok=True)
         if len(trained) == 2:
             raise stages.StageFailed("killed")
 
     monkeypatch.setattr(stages, "train", train)
+    monkeypatch.setattr(stages, "merge", lambda folder, console: (folder / "merged").mkdir(exist_ok=True))
+    monkeypatch.setattr(runs, "examine", lambda model, data: {"greedy": {}, "probe": {}})
     monkeypatch.setattr(runs, "write_data", lambda out, console: None)
     monkeypatch.setattr(runs, "warm_start", lambda out, seed, console: None)
     reported: list[str] = []

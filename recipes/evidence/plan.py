@@ -39,6 +39,7 @@ class Run:
             f"data.seed={self.seed}",
             f"actor_rollout_ref.rollout.seed={self.seed}",
             f"actor_rollout_ref.actor.data_loader_seed={self.seed}",
+            "actor_rollout_ref.actor.optim.lr=1e-4",
             "trainer.logger=[file]",
             "trainer.save_freq=100",
             "trainer.test_freq=100",

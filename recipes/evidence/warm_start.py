@@ -20,12 +20,12 @@ from recipes.quickstart.lessons import Noise, Teacher
 from recipes.quickstart.model import build_model, build_processor
 from recipes.quickstart.warm_start import EVEN, STAGES, Stage, train
 
-FIRM = Noise(conclusion_right=0.8, letter_follows=0.7, letter_right=1.0)
-LOOSE = Noise(conclusion_right=0.4, letter_follows=0.4, letter_right=1.0, off_list=0.03)
+FIRM = Noise(conclusion_right=0.5, letter_follows=0.5, letter_right=1.0)
+LOOSE = Noise(conclusion_right=0.3, letter_follows=0.35, letter_right=0.95, off_list=0.02)
 TEMPTED = (
     *STAGES[:3],
     Stage(80, 0.6, (2, 2, 2, 1, 0.2), clips=12, texts=3, direct=True, noise=FIRM),
-    Stage(80, 0.1, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
+    Stage(100, 0.05, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
 )
 
 

@@ -19,7 +19,7 @@ PROBED = 128  # rows
 
 
 def examine(model_folder: Path, data: Path) -> dict[str, Any]:
-    """`greedy`: level -> measures. `probe`: likelihood of a letter behind its option, another one, none of them (L1)."""
+    """`greedy`: level -> measures. `probe`: likelihood of a letter behind its option, another one, none (on L1)."""
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(model_folder).float()
     processor = AutoProcessor.from_pretrained(model_folder)
     levels = {level: load_examples(data / f"validation_{level}.parquet", processor, model) for level in LEVELS}

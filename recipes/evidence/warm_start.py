@@ -21,7 +21,7 @@ from recipes.quickstart.model import build_model, build_processor
 from recipes.quickstart.warm_start import EVEN, STAGES, Stage, train
 
 FIRM = Noise(conclusion_right=0.5, letter_follows=0.5, letter_right=1.0)
-LOOSE = Noise(conclusion_right=0.3, letter_follows=0.35, letter_right=0.95, off_list=0.02)
+LOOSE = Noise(conclusion_right=0.2, letter_follows=0.4, letter_right=0.9, off_list=0.02)
 TEMPTED = (
     *STAGES[:3],
     Stage(80, 0.6, (2, 2, 2, 1, 0.2), clips=12, texts=3, direct=True, noise=FIRM),

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def make(plan: Plan, out: Path, results: Path, console: Console, done: Callable[
         done(run)
 
 
-def levels_of(result: dict[str, Any]) -> dict[str, dict[str, float]]:
+def levels_of(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Level -> measures, after the last step."""
     last = result["validation"][-1]
     return {level: last[level] for level in LEVELS}

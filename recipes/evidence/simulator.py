@@ -70,7 +70,8 @@ def sample(
     longest = max(len(e.prompt) for e in examples)
     packed = _left_padded(examples, longest)
     language = model.model.language_model
-    cache = DynamicCache(config=model.config.text_config)
+    text_config: Any = model.config.text_config
+    cache = DynamicCache(config=text_config)
     visible = torch.tensor([[0] * (longest - len(e.prompt)) + [1] * len(e.prompt) for e in examples])
     hidden = language(
         inputs_embeds=embed(model, packed, examples),

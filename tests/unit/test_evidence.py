@@ -12,6 +12,7 @@ from rich.console import Console
 
 from recipes.evidence import plan, runs, table
 from recipes.evidence.plan import VARIANTS, Plan, Run
+from recipes.evidence.warm_start import hole
 from recipes.quickstart import stages
 
 
@@ -27,6 +28,21 @@ def test_variants_differ():
     with initialize_config_module("verl.trainer.config", version_base=None):
         made = [compose("care_quickstart", list(overrides)) for overrides in VARIANTS.values()]
     assert len({repr((c.care, c.actor_rollout_ref.actor)) for c in made}) == len(VARIANTS)
+
+
+@pytest.mark.parametrize(
+    ("own", "another", "none", "closed"),
+    [
+        (0.548, 0.186, 0.269, True),  # the warm start D of tried.md
+        (0.763, 0.255, 0.760, False),  # the hole of the first study: what is no option is as good
+        (0.6, 0.5, 0.2, False),
+        (0.3, 0.1, 0.1, False),  # knows nothing
+    ],
+)
+def test_a_warm_start_with_a_hole_is_refused(own: float, another: float, none: float, closed: bool):
+    problem = hole({"the letter's option": own, "another option": another, "no option": none})
+    assert (problem is None) == closed
+    assert closed or "--seed" in str(problem)
 
 
 def test_seed_by_seed():

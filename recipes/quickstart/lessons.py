@@ -69,6 +69,11 @@ class Teacher:
         made.append(self.look_up(options, self.pick([action for action in ACTIONS if action not in options]), seen))
         return made + ([self.look_up(options, word, None) for word in options] if short else [])
 
+    def direct(self, example: Example) -> Branch:
+        """Reasoning that concludes nothing, and the right letter, which alone is scored: whatever else tells it."""
+        branch = self.ids(respond(example.seen, "nothing", LETTERS[example.answer]))[:-3]
+        return branch, [0.0] * (len(branch) - 1) + [SCORED]
+
     def seen(self, steps: Sequence[str], done: int) -> tuple[str, ...]:
         return tuple(steps[max(0, done - int(self.rng.integers(2, 4))) : done])
 
@@ -128,13 +133,23 @@ class Teacher:
         )
 
     def clip_batch(
-        self, examples: Sequence[Example], rows: int, responses: int, noise: Noise, look_ups: bool, short: bool
+        self,
+        examples: Sequence[Example],
+        rows: int,
+        responses: int,
+        noise: Noise,
+        look_ups: bool,
+        short: bool,
+        direct: bool = False,
     ) -> tuple[Packed, list[Example]]:
         chosen = [examples[i] for i in self.rng.integers(len(examples), size=rows)]
         branches = [[self.noisy_response(example, noise) for _ in range(responses)] for example in chosen]
         if look_ups:
             for row, example in zip(branches, chosen, strict=True):
                 row += self.look_ups(example.options, example.seen, short)
+        if direct:
+            for row, example in zip(branches, chosen, strict=True):
+                row.append(self.direct(example))
         packed = pack(
             [e.prompt for e in chosen],
             [[b for b, _ in row] for row in branches],

@@ -31,9 +31,9 @@ def write_data(out: Path, console: Console) -> None:
     if (out / "data" / "validation_L3.parquet").exists():
         console.print("data        there from an earlier call")
         return
-    with _timed("data", console):
-        _python(out / "data.log", "-m", "data_prep.miniature", "--out", out / "world")
-        _python(
+    with timed("data", console):
+        python(out / "data.log", "-m", "data_prep.miniature", "--out", out / "world")
+        python(
             out / "data.log", "-m", "data_prep.seed_bench_r1", out / "world", "--out", out / "data", "--prompt", "plain"
         )
 
@@ -53,7 +53,7 @@ def warm_start(out: Path, console: Console) -> None:
     console.print("warm start  the checkpoint of the repository")
 
 
-def train(out: Path, console: Console, overrides: Sequence[str] = ()) -> None:
+def train(out: Path, console: Console, overrides: Sequence[str] = (), minutes: float = TRAINING_MINUTES) -> None:
     """verl's own entry point with `--config-name care_quickstart`; resumes where a killed run stopped."""
     folder, total = out / "training", total_steps(overrides)
     newest, _ = checkpoints.latest_complete(folder)
@@ -69,10 +69,10 @@ def train(out: Path, console: Console, overrides: Sequence[str] = ()) -> None:
         _running(command, log, cwd=out) as process,
     ):
         task = bar.add_task("starting Ray, FSDP and vLLM (about a minute)", total=total)
-        deadline = time.monotonic() + 60 * TRAINING_MINUTES
+        deadline = time.monotonic() + 60 * minutes
         while process.poll() is None:
             if time.monotonic() > deadline:
-                raise StageFailed(f"training has run for {TRAINING_MINUTES} minutes and was ended; its log: {log}")
+                raise StageFailed(f"training has run for {minutes:g} minutes and was ended; its log: {log}")
             last = _last_step(folder / "metrics.jsonl")
             if last:
                 values = {name: last["data"].get(f"care/{name}") for name in ("accuracy", "bonus_rate")}
@@ -81,7 +81,7 @@ def train(out: Path, console: Console, overrides: Sequence[str] = ()) -> None:
             time.sleep(0.5)
     if process.returncode:
         raise StageFailed(f"training ended with exit code {process.returncode}; the reason is at the end of {log}")
-    console.print(f"training    {total} steps of GRPO-CARE")
+    console.print(f"training    {total} steps")
 
 
 def training_command(*overrides: str) -> list[str]:
@@ -106,9 +106,9 @@ def merge(out: Path, console: Console) -> None:
     if (merged / "from").exists() and (merged / "from").read_text() == newest.name:
         console.print("merge       there from an earlier call")
         return
-    with _timed("merge", console):
+    with timed("merge", console):
         shutil.rmtree(merged, ignore_errors=True)
-        _python(
+        python(
             out / "merge.log", "-m", "verl.model_merger", "merge", "--backend", "fsdp",
             "--local_dir", newest / "actor", "--target_dir", merged,
         )  # fmt: skip
@@ -127,7 +127,7 @@ def _last_step(metrics: Path) -> dict | None:
     return json.loads(lines[-1]) if lines else None
 
 
-def _python(log: Path, *arguments: object) -> None:
+def python(log: Path, *arguments: object) -> None:
     command = [sys.executable, *map(str, arguments)]
     with log.open("a") as file:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
@@ -152,7 +152,7 @@ def _running(command: Sequence[str], log: Path, cwd: Path) -> Iterator[subproces
 
 
 @contextmanager
-def _timed(name: str, console: Console) -> Iterator[None]:
+def timed(name: str, console: Console) -> Iterator[None]:
     began = time.monotonic()
     with console.status(f"{name} ..."):
         yield

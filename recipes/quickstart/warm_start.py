@@ -45,6 +45,7 @@ class Stage:
     responses: int = 1  # a row with media
     look_ups: bool = True
     short: bool = False
+    direct: bool = False  # a letter without a conclusion as well
     noise: Noise = field(default_factory=Noise)
 
 
@@ -111,7 +112,7 @@ def train(
             parts = []
             if stage.clips:
                 clip, chosen = teacher.clip_batch(
-                    examples, stage.clips, stage.responses, stage.noise, stage.look_ups, stage.short
+                    examples, stage.clips, stage.responses, stage.noise, stage.look_ups, stage.short, stage.direct
                 )
                 parts.append((1.0, "", losses(model, teacher, clip, chosen)))
             if stage.texts:

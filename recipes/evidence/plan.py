@@ -1,0 +1,62 @@
+"""Which runs the evidence is made of: a variant is what it overrides of `care_quickstart`, a seed is a model's and a
+training's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "grpo": ("care/method=grpo",),
+    "no_kl": ("care/method=no_kl",),
+    "care": ("care/method=care",),
+    "kl_ema": ("care/method=kl_ema",),
+    "dense_cons": ("care/method=dense_cons",),
+    "ref_gen": ("care/method=ref_gen",),
+    "care_frozen": ("care/method=care", "care.reference=frozen"),
+    "care_at_once": ("care/method=care", "care.ref_ema_decay=0", "care.ref_ema_update_every=1"),
+    "care_margin": ("care/method=care", "care.consistency_margin=0.01"),
+    "care_arithmetic": ("care/method=care", "care.likelihood_mean=arithmetic"),
+}
+FAST = ("grpo", "no_kl", "care")
+
+
+@dataclass(frozen=True)
+class Run:
+    variant: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}_{self.seed}"
+
+    def overrides(self, steps: int) -> list[str]:
+        """Of `care_quickstart`. The seed decides the order of the prompts and what is sampled."""
+        return [
+            *VARIANTS[self.variant],
+            f"trainer.total_training_steps={steps}",
+            f"trainer.experiment_name={self.name}",
+            f"data.seed={self.seed}",
+            f"actor_rollout_ref.rollout.seed={self.seed}",
+            f"actor_rollout_ref.actor.data_loader_seed={self.seed}",
+            "actor_rollout_ref.actor.optim.lr=1e-4",
+            "trainer.logger=[file]",
+            "trainer.save_freq=100",
+            "trainer.test_freq=100",
+            "trainer.max_actor_ckpt_to_keep=1",
+        ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int
+
+    def __iter__(self) -> Iterator[Run]:
+        """Seed by seed, so that an evidence that is stopped half-way has whole comparisons."""
+        return (Run(variant, seed) for seed in self.seeds for variant in self.variants)
+
+
+FULL = Plan(tuple(VARIANTS), seeds=(0, 1, 2, 3, 4), steps=400)
+QUICK = Plan(FAST, seeds=(0, 1, 2), steps=200)

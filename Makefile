@@ -9,10 +9,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test quickstart evidence evidence-fast doctor lock clean
+.PHONY: help env test quickstart doctor lock clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-19s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
 
 env: .venv/package ## build .venv with the pinned CPU environment (PYTHON=python3.11 chooses the Python)
 
@@ -24,12 +24,6 @@ test: env ## lint, format, types and tests (ARGS='-k name' is handed to pytest)
 
 quickstart: env ## train GRPO-CARE on a miniature benchmark, on this machine's CPU
 	$(BIN)/python -m recipes.quickstart $(ARGS)
-
-evidence: env ## every variant of the method on the miniature with a temptation (hours; can be stopped and goes on)
-	$(BIN)/python -m recipes.evidence $(ARGS)
-
-evidence-fast: env ## the same for GRPO, noKL and CARE alone, with fewer seeds and steps
-	$(BIN)/python -m recipes.evidence --fast $(ARGS)
 
 doctor: env ## say whether this machine can train, and which line mends what it cannot
 	$(BIN)/python -m verl_care.doctor $(ARGS)

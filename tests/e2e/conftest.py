@@ -12,6 +12,7 @@ import pytest
 
 from recipes.quickstart.stages import training_command
 from tests.e2e.world import write_model, write_world
+from tests.report.conftest import browser, visit  # noqa: F401 - fixtures: a browser for the page of a real run
 
 START_LIMIT = 400  # seconds; a healthy start takes under 90
 

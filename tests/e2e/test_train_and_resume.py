@@ -16,6 +16,7 @@ from tests.e2e.world import damage_clips
 from verl_care import checkpoints
 from verl_care.evaluation.generate import checkpoint
 from verl_care.records import groups, jsonl
+from verl_care.report import collect, page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
 
@@ -96,6 +97,22 @@ def test_the_groups_of_every_step_are_there_once(resumed):
             earned = response["accuracy"] + response["format"] + response["bonus"]
             assert response["reward"] == pytest.approx(earned)
             assert response["selected"] == (response["likelihood"] is not None)
+
+
+def test_its_page_shows_every_response_and_the_frames_it_saw(resumed, visit, tmp_path):
+    path = tmp_path / "report.html"
+    payload = collect.collect([resumed.folder])
+    page.write(payload, path)
+    responses = sum(len(group["responses"]) for group in payload["groups"])
+    trained = sum(len(group["responses"]) for group in groups.valid(jsonl.read(groups.place(resumed.folder))))
+    assert responses == trained > 0
+    shown = visit(path.as_uri() + "#/finder")
+    shown.get_by_text(f"{responses} of {responses} responses").wait_for()
+    shown = visit(path.as_uri() + "#/groups")
+    shown.get_by_text("as the model saw them").wait_for()
+    widths = shown.locator("img").evaluate_all("images => images.map((image) => image.naturalWidth)")
+    assert widths
+    assert all(width > 0 for width in widths)
 
 
 def test_it_said_where_it_resumed(resumed):

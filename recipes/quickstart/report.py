@@ -84,9 +84,17 @@ def rollout_consistency(training: Path) -> dict[int, float]:
 
 
 def read_metrics(training: Path) -> dict[int, dict[str, float]]:
-    """Step -> metrics, over all files of a run that was resumed; a later start's numbers count."""
+    """Step -> metrics, over all files of a run that was resumed; a later start's numbers count.
+
+    A step may have two lines: a start that resumes behind it validates there before it trains.
+    """
     files = sorted(training.glob("metrics*.jsonl"), key=lambda path: path.stat().st_mtime)
-    return {line["step"]: line["data"] for path in files for line in read_jsonl(path) if line["step"] > 0}
+    logged: dict[int, dict[str, float]] = {}
+    for path in files:
+        for line in read_jsonl(path):
+            if line["step"] > 0:
+                logged.setdefault(line["step"], {}).update(line["data"])
+    return logged
 
 
 def training_rise(logged: dict[int, dict[str, float]]) -> tuple[float, float]:

@@ -62,6 +62,12 @@ def test_a_resumed_run_is_one_curve(tmp_path):
     assert {step: data["care/accuracy"] for step, data in found.items()} == {1: 0.1, 2: 0.2, 3: 0.9, 4: 0.4}
 
 
+def test_a_validation_before_a_resumed_training_does_not_hide_the_step(tmp_path):
+    (tmp_path / "metrics.until_step_2.jsonl").write_text('{"step": 2, "data": {"care/accuracy": 0.2}}\n')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "data": {"val-core/acc": 0.5}}\n')
+    assert report.read_metrics(tmp_path) == {2: {"care/accuracy": 0.2, "val-core/acc": 0.5}}
+
+
 def test_curves_are_drawn(tmp_path):
     logged = {
         step: {"care/accuracy": 0.5, "care/bonus_rate": 0.7, "care/likelihood_mean": 0.8} for step in range(1, 15)

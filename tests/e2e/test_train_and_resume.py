@@ -91,8 +91,9 @@ def test_the_groups_of_every_step_are_there_once(resumed):
     names = {(group["step"], group["data_source"], group["id"]) for group in valid}
     assert len(names) == len(valid)
     assert {group["step"] for group in valid} == {1, 2, 3, 4}
+    assert any(group["videos"] for group in valid)
     for group in valid:
-        assert len(group["videos"][0]["frame_times"]) >= 2
+        assert all(len(video["frame_times"]) >= 2 for video in group["videos"])  # none where nothing has been done yet
         for response in group["responses"]:
             earned = response["accuracy"] + response["format"] + response["bonus"]
             assert response["reward"] == pytest.approx(earned)
@@ -163,12 +164,15 @@ def test_plain_grpo_with_kl_against_the_reference(damaged):
 def test_consistency_is_measured_at_validation(damaged):
     """By the policy through its servers, and by the reference, which is there for the KL."""
     validated = read_metrics(damaged.folder)[2]
+    name = "val-aux/seed_bench_r1/L1/consistency_{}/mean@1".format
     for measure in ("contradiction", "agreement", "likelihood"):
-        mean, known = (
-            validated[f"val-aux/seed_bench_r1/L1/consistency_{name}/mean@1"] for name in (measure, f"{measure}_known")
-        )
-        assert 0 <= mean <= 1
-        assert 0 < known <= 1
+        known = validated[name(f"{measure}_known")]
+        assert 0 <= known <= 1
+        # of few questions, the reasonings of all may end in a word that is no option: then the rule says nothing
+        assert (name(measure) in validated) == (known > 0)
+        assert 0 <= validated.get(name(measure), 0) <= 1
+    assert validated[name("agreement_known")] > 0
+    assert validated[name("likelihood_known")] > 0
     assert validated["val-aux/care/agreement_s"] > 0
     rows = read_jsonl(damaged.folder / "validation" / "2.jsonl")
     assert {row["consistency_contradiction"] for row in rows} <= {0.0, 1.0, None}

@@ -56,5 +56,5 @@ function actionOf(key, views, dialog) {
 function search() {
   const inView = () => [...document.querySelectorAll("[data-search]")].find((field) => field.offsetParent !== null);
   if (!inView()) go(linkTo("finder"));
-  requestAnimationFrame(() => requestAnimationFrame(() => inView()?.focus()));
+  inView()?.focus();
 }

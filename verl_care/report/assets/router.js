@@ -27,13 +27,9 @@ export function groupLink(group, number = null) {
   });
 }
 
-/** Go there; with `replace` the former place is not kept for Back. */
+/** Go there, at once: who calls this finds the view drawn. With `replace` the former place is not kept for Back. */
 export function go(link, replace = false) {
   if (link === location.hash) return;
-  if (!replace) {
-    location.hash = link;
-    return;
-  }
-  history.replaceState(null, "", link);
+  history[replace ? "replaceState" : "pushState"](null, "", link);
   dispatchEvent(new HashChangeEvent("hashchange"));
 }

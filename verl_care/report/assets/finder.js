@@ -21,7 +21,8 @@ export class Finder {
     this.store = store;
     this.search = el("input", {
       type: "search", class: "finder-search", placeholder: "Search in responses, questions, ids", "aria-label": "Search text",
-      "data-search": true, oninput: later(() => this.#set({ text: this.search.value.trim() || null }, true), 60),
+      "data-search": true, oninput: later(() => this.#searched(), 60),
+      onblur: () => this.#searched(), // a list drawn later would take the focus from what was gone to
     });
     this.chips = el("div", { class: "chips", role: "group", "aria-label": "Filters" });
     this.choices = Object.fromEntries(["run", "split", "dataset", "type"].map((name) => [name, this.#select(name)]));
@@ -56,6 +57,10 @@ export class Finder {
     const at = this.list.focused();
     const first = Math.floor(this.list.node.scrollTop / this.list.height);
     this.list.focus(Math.max(0, Math.min(this.list.items.length - 1, at < 0 ? first : at + by)));
+  }
+
+  #searched() {
+    if (place().view === "finder") this.#set({ text: this.search.value.trim() || null }, true);
   }
 
   #select(name) {

@@ -12,12 +12,11 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from data_prep import miniature, seed_bench_r1
 from recipes.quickstart.stages import CHECKPOINT
-from verl_care.consistency_measures.folder import slug
 from verl_care.data.dataset import CareDataset
 from verl_care.evaluation import __main__ as evaluation
 from verl_care.evaluation.generate import settings
 from verl_care.evaluation.generate.questions import Question
-from verl_care.evaluation.rows import append_rows, read_measures
+from verl_care.evaluation.rows import append_rows, read_measures, slug
 from verl_care.positions import rope_index
 
 NAME = f"likelihood-{slug(str(CHECKPOINT))}"

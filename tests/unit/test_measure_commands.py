@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from verl_care.consistency_measures.commands import agreement
-from verl_care.consistency_measures.folder import slug, write_likelihoods
 from verl_care.evaluation import __main__ as evaluation
-from verl_care.evaluation.rows import Key, Measured, Row, append_measures, append_rows, read_measures
+from verl_care.evaluation.rows import Key, Measured, Row, append_measures, append_rows, read_measures, slug
 
 OPTIONS = ("A. heat", "B. bake")
 
@@ -117,7 +116,7 @@ def test_a_prompt_that_is_too_long(run, monkeypatch, vllm):
 
 def test_calibrate(run, monkeypatch, capsys):
     keys = [Key("m/L1", str(number), 0) for number in range(6)]
-    write_likelihoods(run, keys, [0.1, 0.2, 0.3, 0.4, 0.9, None], "m")
+    append_measures(run, "likelihood-m", map(Measured, keys, [0.1, 0.2, 0.3, 0.4, 0.9, None]))
     verdicts = [0.0, 1.0, 0.0, 1.0, None, 1.0]
     append_measures(run, "judge-x", [Measured(key, verdict) for key, verdict in zip(keys, verdicts, strict=True)])
     assert command(monkeypatch, "calibrate", run, "--likelihood", "likelihood-m", "--labels", "judge-x") == 0
@@ -136,7 +135,7 @@ def test_calibrate_by_another_runs_calibration(run, monkeypatch, tmp_path_factor
 
     file = tmp_path_factory.mktemp("c") / "c.json"
     Calibration((0.0, 1.0), (0.25, 0.75), "judge-y elsewhere", 9).save(file)
-    write_likelihoods(run, [ROWS[0].key], [0.5], "m")
+    append_measures(run, "likelihood-m", [Measured(ROWS[0].key, 0.5)])
     assert command(monkeypatch, "calibrate", run, "--likelihood", "likelihood-m", "--calibration", file) == 0
     assert read_measures(run)["likelihood-m-calibrated"][ROWS[0].key].value == 0.5
     line = json.loads((run / "measures" / "likelihood-m-calibrated.jsonl").read_text())

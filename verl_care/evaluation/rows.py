@@ -7,6 +7,7 @@ RUN/measures/NAME.jsonl  a `Measured` for each row that a judge, or a measure wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any, Literal, NamedTuple
 from verl_care.records import jsonl
 
 SETTINGS, RESPONSES, MEASURES = "settings.json", "responses.jsonl", "measures"
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 
 
 class Key(NamedTuple):
@@ -97,6 +101,11 @@ def read_measures(run: Path) -> dict[str, dict[Key, Measured]]:
                 raise ValueError(f"{path}, line {number}, is no measure of a response: {error}") from error
             found[path.stem][key] = Measured(key, value, line.get("why"))
     return found
+
+
+def slug(model: str) -> str:
+    """A model's name or folder, whole, as a part of a measure's name: Qwen/Qwen2.5-VL-7B is Qwen-Qwen2.5-VL-7B."""
+    return _UNSAFE.sub("-", model).strip("-.") or "model"
 
 
 def append_measures(run: Path, name: str, measured: Iterable[Measured], **more: Any) -> None:

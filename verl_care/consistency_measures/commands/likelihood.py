@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from verl_care.consistency_measures.folder import slug, to_measure
+from verl_care.consistency_measures.folder import to_measure
 from verl_care.evaluation.generate import settings
 from verl_care.evaluation.generate.questions import Question, QuestionKey
-from verl_care.evaluation.rows import SETTINGS, Measured, Row, append_measures
+from verl_care.evaluation.rows import SETTINGS, Measured, Row, append_measures, slug
 
 DESCRIPTION = "the likelihood of each answer under a reference, given video, question and reasoning (transformers)"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,7 +16,7 @@ from verl_care.evaluation.judge.cache import Cache, digest
 from verl_care.evaluation.judge.prompts import Prompt, why_not_asked
 from verl_care.evaluation.judge.server import TRANSIENT, NoReply, Server, ServerError
 from verl_care.evaluation.judge.summary import Usage
-from verl_care.evaluation.rows import Key, Measured, Row
+from verl_care.evaluation.rows import Key, Measured, Row, slug
 from verl_care.records import jsonl
 
 _TRIAL = Row(
@@ -45,8 +44,7 @@ class Judge:
     @property
     def measure(self) -> str:
         """Name of the measure: `judge-<model slug>-<prompt and version>`."""
-        slug = re.sub(r"[^A-Za-z0-9.]+", "-", self.model).strip("-.") or "model"
-        return f"judge-{slug}-{self.prompt.name}"
+        return f"judge-{slug(self.model)}-{self.prompt.name}"
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ one.
 
 from __future__ import annotations
 
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,7 @@ def apply() -> None:
     wrapt.register_post_import_hook(_pass_seconds, "transformers.models.qwen2_5_vl.processing_qwen2_5_vl")
     wrapt.register_post_import_hook(_keep_clips_of_a_prompt_together, "vllm.model_executor.models.qwen2_vl")
     wrapt.register_post_import_hook(_keep_groups_together, "verl.workers.engine.fsdp.transformer_impl")
+    wrapt.register_post_import_hook(_read_no_marks_in_a_response, "verl.experimental.agent_loop.agent_loop")
 
 
 def mend_positions() -> None:
@@ -204,3 +206,21 @@ def _keep_groups_together(module: ModuleType) -> None:
         return by_length(data=data, dp_group=dp_group, **kwargs)
 
     module.prepare_micro_batches = prepare_micro_batches  # type: ignore[attr-defined]
+
+
+def _read_no_marks_in_a_response(module: ModuleType) -> None:
+    """verl 0.9.1 agent_loop.py:894 `_compute_multi_modal_inputs` hands the processor prompt and response as one text.
+
+    Marks that are tokens are left out of it. A response that spells `<|video_pad|>` with letters becomes a mark there:
+    the second one, or the first beside no other clip, is "index 1 is out of bounds", and the prompt is lost with all
+    its responses. Of what the processor makes only the media are kept, and these are the prompt's.
+    """
+    of_a_text = module.AgentLoopWorker._compute_multi_modal_inputs
+
+    @wraps(of_a_text)
+    def _compute_multi_modal_inputs(self: Any, output: Any, _input_ids: Any) -> dict[str, Any]:
+        import torch
+
+        return of_a_text(self, output, torch.tensor(output.prompt_ids))
+
+    module.AgentLoopWorker._compute_multi_modal_inputs = _compute_multi_modal_inputs

@@ -79,8 +79,8 @@ def losses(
 ) -> dict[str, Tensor]:
     """Mean cross-entropy of each kind of token there is, and how likely media tokens still are.
 
-    A sampled `<|image_pad|>` would be a picture without pixels and ends a training run, so it has to be rarer than
-    once in 10^7 tokens.
+    A sampled `<|image_pad|>` would be a picture without pixels. verl's server never samples one, but the policy that is
+    trained keeps its probability, so it has to be less than 10^-7.
     """
     logits = scored_logits(model, packed, examples)
     entropy_T = F.cross_entropy(logits, packed.target_T, reduction="none")

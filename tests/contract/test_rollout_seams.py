@@ -116,3 +116,29 @@ def test_the_server_says_what_its_caches_did():
     assert (CacheInfo(hits=1, total=2).hits, CacheInfo(hits=1, total=2).total) == (1, 2)
     assert isinstance(RolloutReplica.server_handle, property), VERSIONS
     assert "def __ray_call__(" in inspect.getsource(ray.actor), f"ray {ray.__version__}: clip_cache_counts"
+
+
+def test_the_server_forbids_the_placeholders():
+    """A sampled one is a clip without pixels (tests/unit/test_media_tokens.py). Nothing of ours stands behind it."""
+    pytest.importorskip("vllm", reason="vLLM is not installed here")
+    from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+    from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
+
+    start = inspect.getsource(vLLMHttpServer.run_server)
+    for part in ('method="monkey_patch_model"', "get_vision_placeholder_token_ids(self.model_config.processor)"):
+        assert part in start, f"{VERSIONS}: a server forbids them as it starts; else forbid them in CareAgentLoop.run"
+    worker = inspect.getsource(vLLMColocateWorkerExtension.monkey_patch_model)
+    assert "monkey_patch_compute_logits(model, vocab_size, banned_token_ids)" in worker, VERSIONS
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+    assert "self.model.compute_logits(" in inspect.getsource(GPUModelRunner), "vLLM samples from what verl has masked"
+
+
+def test_only_the_media_of_the_text_are_kept():
+    """compat._read_no_marks_in_a_response hands it the prompt alone."""
+    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+
+    compute = inspect.getsource(AgentLoopWorker._compute_multi_modal_inputs)
+    assert "def _compute_multi_modal_inputs(self, output, input_ids)" in compute, VERSIONS
+    for part in ("skip_special_tokens=True", 'pop("input_ids", None)', 'pop("attention_mask", None)'):
+        assert part in compute, f"{VERSIONS}: the text serves the media alone"

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from recipes.quickstart.report import read_jsonl, read_metrics
 from tests.e2e.conftest import START_LIMIT
-from tests.e2e.world import damage_clips
+from tests.e2e.world import damage_clips, write_model_that_prefers
 from verl_care import checkpoints
 from verl_care.evaluation.generate import checkpoint
 from verl_care.records import groups, jsonl
@@ -133,8 +134,6 @@ def test_nothing_is_left_in_shared_memory(resumed):
 
 def test_merged_model_loads(resumed):
     """As an evaluation is given it: a checkpoint as it lies."""
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
     merged = checkpoint.as_model(str(resumed.folder / "global_step_4"))
     assert Qwen2_5_VLForConditionalGeneration.from_pretrained(merged).num_parameters() > 0
     assert checkpoint.as_model(merged) == merged
@@ -142,7 +141,16 @@ def test_merged_model_loads(resumed):
 
 
 @pytest.fixture(scope="module")
-def damaged(new_run, home):
+def model_of_pads(home):
+    """It begins every response, and every answer's tag, with `<|video_pad|>`: a clip without pixels."""
+    tokenizer = AutoTokenizer.from_pretrained(home / "model")
+    pad, bracket = tokenizer.convert_tokens_to_ids(["<|video_pad|>", "<"])
+    write_model_that_prefers(home / "model of pads", pad, instead_of=bracket)
+    return home / "model of pads"
+
+
+@pytest.fixture(scope="module")
+def damaged(new_run, home, model_of_pads):
     """Plain GRPO with KL, on data that lost the clips of rows 1 and 5, one of each step, and of a validation row."""
     run = new_run("grpo")
     train, validation = damage_clips(home, "training_6k", (1, 5)), damage_clips(home, "validation_L1", (0,))
@@ -151,8 +159,23 @@ def damaged(new_run, home):
         "actor_rollout_ref.actor.use_kl_loss=true", "data.shuffle=false",
         "care.consistency_measures=[contradiction,agreement,likelihood]",
         f"data.train_files='{train}'", f"data.val_files='{validation}'",
+        f"actor_rollout_ref.model.path='{model_of_pads}'",
     )  # fmt: skip
     return run
+
+
+def test_a_policy_that_prefers_a_clip_without_pixels_cannot_sample_one(damaged, model_of_pads):
+    """It begins with what it likes second best, as the model does that it was made from."""
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(model_of_pads)
+    tokenizer = AutoTokenizer.from_pretrained(model_of_pads)
+    chat = [{"role": "user", "content": "What next?"}]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    likeliest = model(**tokenizer(text, return_tensors="pt")).logits[0, -1].argmax()
+    assert tokenizer.decode(likeliest) == "<|video_pad|>"
+    responses = [row["output"] for row in read_jsonl(damaged.folder / "validation" / "2.jsonl")]
+    assert responses
+    assert all(response.startswith("<") for response in responses)
+    assert all(values["care/format"] > 0.5 for values in read_metrics(damaged.folder).values())
 
 
 def test_plain_grpo_with_kl_against_the_reference(damaged):

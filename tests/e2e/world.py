@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.torch import load_file, save_file
 
 from data_prep import miniature, seed_bench_r1
 from recipes.quickstart.stages import CHECKPOINT
@@ -39,3 +40,12 @@ def damage_clips(home: Path, split: str, rows: tuple[int, ...]) -> Path:
 
 def write_model(folder: Path) -> None:
     shutil.copytree(CHECKPOINT, folder)
+
+
+def write_model_that_prefers(folder: Path, token: int, instead_of: int) -> None:
+    """The model, with twice the logit of one token for another: where it would say the one, it says the other."""
+    write_model(folder)
+    weights = load_file(folder / "model.safetensors")
+    head = weights["lm_head.weight"]
+    head[token] = 2 * head[instead_of]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})

@@ -202,7 +202,7 @@ class TestVision:
 
     @pytest.mark.parametrize("name", ["image", "video"])
     def test_pixels_without_their_tokens(self, models, tokenizer, name):
-        # the policy can write <|image_pad|>, or a prompt can lose one
+        # a prompt can lose one
         _, patched = models
         inputs = mixed_inputs(tokenizer, "image and video")
         pad = tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>")

@@ -137,8 +137,13 @@ def test_the_server_forbids_the_placeholders():
 def test_only_the_media_of_the_text_are_kept():
     """compat._read_no_marks_in_a_response hands it the prompt alone."""
     from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
-    compute = inspect.getsource(AgentLoopWorker._compute_multi_modal_inputs)
+    mended = AgentLoopWorker._compute_multi_modal_inputs
+    worker = AgentLoopWorkerTQ.__ray_metadata__.modified_class  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
+    found = inspect.unwrap(worker._compute_multi_modal_inputs, stop=lambda function: function is mended)
+    assert found is mended, f"{VERSIONS}: the trainer's worker is made of the mended one"
+    compute = inspect.getsource(mended)
     assert "def _compute_multi_modal_inputs(self, output, input_ids)" in compute, VERSIONS
     for part in ("skip_special_tokens=True", 'pop("input_ids", None)', 'pop("attention_mask", None)'):
         assert part in compute, f"{VERSIONS}: the text serves the media alone"

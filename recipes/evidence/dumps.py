@@ -35,7 +35,7 @@ class Rollouts(NamedTuple):
     responses: Sequence[Response]
     likelihoods: Sequence[float]
     """Under the reference; NaN where it was not asked, or not written down."""
-    logged: Mapping[str, Any]
+    logged: dict[str, Any]
 
 
 def lengths_by(model: Path) -> Lengths:

@@ -22,6 +22,7 @@ from recipes.evidence.dumps import Rollouts, lengths_by, read_training, read_val
 from recipes.evidence.measure import CAP, measure
 from recipes.evidence.plan import Run
 from verl_care.consistency_measures.calibration import auc
+from verl_care.report.text import number
 
 SCHEMA = 2
 STEPS_A_POINT = 20  # of a curve: results are committed and have to be small
@@ -77,7 +78,8 @@ def curves(steps: Sequence[Rollouts]) -> dict[str, list[float | None]]:
     for name in MEASURED:
         found[name] = [of_part.get(name) for of_part in measured]
     for name, key in LOGGED.items():
-        said = [[step.logged[key] for step in part if key in step.logged] for part in parts]
+        logged = [[number(step.logged.get(key)) for step in part] for part in parts]
+        said = [[value for value in values if value is not None] for values in logged]  # NaN is logged as null
         found[name] = [float(np.mean(values)) if values else None for values in said]
     return found
 

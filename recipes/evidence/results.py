@@ -1,6 +1,6 @@
 """What is kept of a run: one small JSON file, from which every table and figure is made.
 
-variant, seed, steps, seconds, versions, hardware
+variant, seed, steps, overrides, seconds, versions, hardware
 validation     for each validated step, level -> measures, sampled at temperature 1
 greedy         level -> measures of greedy answers after the last step
 training       curves over the rollouts, a point for every `STEPS_A_POINT` steps
@@ -48,6 +48,7 @@ def result_of(run: Run, training: Path, seconds: float) -> dict[str, Any]:
         "schema": SCHEMA,
         "variant": run.variant,
         "seed": run.seed,
+        "overrides": run.overrides(int(dumps[-1].stem)),
         "seconds": round(seconds),
         "versions": {name: version(name) for name in VERSIONS},
         "hardware": hardware(),

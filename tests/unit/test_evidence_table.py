@@ -46,6 +46,7 @@ def result(variant: str, seed: int, accuracy: float, consistency: float, **more:
         "variant": variant,
         "seed": seed,
         "steps": steps,
+        "overrides": [*VARIANTS.get(variant, ()), f"data.seed={seed}", "optim.lr=1e-4"],
         "seconds": 1800,
         "versions": {"verl": "0.9.1"},
         "hardware": {"cpus": 2, "machine": "x86_64"},
@@ -144,6 +145,19 @@ def test_no_results_are_none(tmp_path: Path):
 def test_runs_of_different_lengths_are_no_table(folder: Path):
     write(folder, [result("grpo", 0, 0.5, 0.5, steps=99)])
     with pytest.raises(ValueError, match=r"5 of 40 steps \(care_0.json\), 1 of 99 steps \(grpo_0.json\).*--results"):
+        committed.read(folder)
+
+
+def test_runs_of_different_settings_are_no_table(folder: Path):
+    stale = result("grpo", 0, 0.5, 0.5, overrides=["care/method=grpo", "data.seed=0", "optim.lr=5e-5"])
+    write(folder, [stale])
+    with pytest.raises(ValueError, match=r"care_0.json and grpo_0.json .*: optim.lr=1e-4, optim.lr=5e-5\."):
+        committed.read(folder)
+
+
+def test_a_file_that_is_no_json_is_named(folder: Path):
+    (folder / "grpo_7.json").write_text("{")
+    with pytest.raises(ValueError, match=r"grpo_7\.json is no JSON"):
         committed.read(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Result = Mapping[str, Any]
 Answers = Literal["sampled", "greedy"]
 WARM_START = "warm_start"
 """Stands beside the variants: what they all began as."""
+_OF_ONE_RUN = re.compile(r"(seed|experiment_name)=")
 LAST_PART = 0.25
 """What is said of training rollouts is of this last part of the training."""
 
@@ -85,13 +87,12 @@ def read(folder: Path) -> Committed | None:
     """All results of a folder; None where there are none.
 
     Raises:
-        ValueError: results of different lengths, unfinished or unknown ones: those cannot stand in one table.
+        ValueError: results of different lengths or settings, unfinished or unknown ones: no table could hold them.
     """
     found: dict[str, dict[int, Result]] = defaultdict(dict)
     lengths: dict[int, list[str]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
-        result = json.loads(path.read_text())
-        _check(path, result)
+        result = _checked(path)
         found[result["variant"]][result["seed"]] = dict(result)
         lengths[result["steps"]].append(path.name)
     if len(lengths) > 1:
@@ -100,12 +101,17 @@ def read(folder: Path) -> Committed | None:
             f"{folder} holds results of different lengths: {counted}. One table needs runs of one length: move those "
             "of another length to a folder of their own and name it with --results"
         )
+    _check_settings(folder, [result for seeds in found.values() for result in seeds.values()])
     ordered = {variant: dict(sorted(seeds.items())) for variant, seeds in found.items()}
     return Committed(ordered, next(iter(lengths))) if lengths else None
 
 
-def _check(path: Path, result: Result) -> None:
+def _checked(path: Path) -> Result:
     again = f"remove it and call `python -m recipes.evidence --results {path.parent}`, which makes what is missing"
+    try:
+        result = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): {again}") from error
     if result.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {result.get('schema')}, this version writes {SCHEMA}: {again}")
     if result["variant"] not in VARIANTS:
@@ -113,6 +119,24 @@ def _check(path: Path, result: Result) -> None:
     validated = [entry["step"] for entry in result["validation"]]
     if validated[-1:] != [result["steps"]]:
         raise ValueError(f"{path} is of {result['steps']} steps, validated at {validated} and not at the last: {again}")
+    return result
+
+
+def _check_settings(folder: Path, results: list[Result]) -> None:
+    settings = [(result, _common(result)) for result in results]
+    for result, common in settings[1:]:
+        if differing := common ^ settings[0][1]:
+            names = " and ".join(f"{found['variant']}_{found['seed']}.json" for found in (settings[0][0], result))
+            raise ValueError(
+                f"{folder}: {names} were trained with other settings than their variants': "
+                f"{', '.join(sorted(differing))}. Remove those that are out of date, and make them again"
+            )
+
+
+def _common(result: Result) -> set[str]:
+    """The overrides that all runs have to share: without the variant's, its seed and its name."""
+    own = VARIANTS[result["variant"]]
+    return {found for found in result["overrides"] if found not in own and not _OF_ONE_RUN.search(found)}
 
 
 def bins_of(parts: list[Mapping[str, Any]]) -> list[Bin]:

@@ -76,7 +76,8 @@ def levels(found: Committed) -> Any:
         axis.grid(axis="x", visible=False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), columnspacing=2, frameon=False)
-    _caption(figure, f"sampled at temperature 1, {_runs(found, shown)}; lines: 95 % intervals over runs")
+    lines = "; lines: 95 % intervals over runs" if max(len(found.levels(v, "sampled")) for v in shown) > 1 else ""
+    _caption(figure, f"sampled at temperature 1, {_runs(found, shown)}{lines}")
     return figure
 
 
@@ -156,8 +157,7 @@ def calibration(found: Committed) -> Any:
     figure.legend(
         labelled.values(), labelled.keys(), loc="outside upper left", ncols=QUARTERS, columnspacing=2, frameon=False
     )
-    bins = f"discs: bins of {FEW} responses or more, by their share of the quarter's"
-    _caption(figure, f"accurate rollouts, all runs together ({_runs(found, shown)}); {bins}")
+    _caption(figure, f"accurate rollouts of {_runs(found, shown)}; a disc is a bin of {FEW} responses or more")
     return figure
 
 
@@ -175,7 +175,7 @@ def _shade(colour: str, part: float) -> tuple[float, ...]:
 def _runs(found: Committed, variants: Sequence[str]) -> str:
     counts = sorted({len(found.runs[variant]) for variant in variants if variant in found.runs})
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{number} run{'s' if counts[-1] > 1 else ''} of {found.steps} steps each"
+    return f"{number} run{'s' if counts[-1] > 1 else ''} of {found.steps} steps"
 
 
 def _caption(figure: Any, text: str) -> None:

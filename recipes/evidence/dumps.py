@@ -67,10 +67,16 @@ def _response(row: Row, length: int) -> Response:
 
 
 def read_validation(dump: Path, lengths: Lengths) -> dict[str, dict[str, float]]:
-    """Level -> measures."""
+    """Level -> measures.
+
+    Raises:
+        ValueError: a level without answers.
+    """
     by_level: dict[str, list[Row]] = {level: [] for level in LEVELS}
     for row in jsonl.read(dump):
         by_level[row["data_source"].rsplit("/", 1)[-1]].append(row)
+    if missing := [level for level, rows in by_level.items() if not rows]:
+        raise ValueError(f"{dump} has no answers on {', '.join(missing)}: data.val_files has to name all levels")
     return {
         level: measure(responses_of(rows, lengths), [_number(row.get(LIKELIHOOD)) for row in rows])
         for level, rows in by_level.items()

@@ -87,7 +87,10 @@ def test_training_is_read_step_by_step_and_likelihoods_come_from_the_groups(tmp_
     assert (first.logged, last.logged) == ({}, {"care/bonus_rate": 0.5})
 
 
-def test_another_dump_is_refused():
+def test_another_dump_is_refused(tmp_path: Path):
+    dump(tmp_path / "4.jsonl", [row("stir", data_source="x/L1")])
+    with pytest.raises(ValueError, match=r"4.jsonl has no answers on L2, L3"):
+        read_validation(tmp_path / "4.jsonl", words)
     with pytest.raises(ValueError, match="no miniature dump"):
         responses_of([{"input": "How many?", "output": "", "gts": "7"}], words)
 

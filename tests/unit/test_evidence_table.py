@@ -1,85 +1,25 @@
-"""Tables and figures from the results of runs: statistics by hand, results that are not all there, and the document."""
+"""Tables and figures from the results of runs: statistics by hand, and results that are not all there."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recipes.evidence import results
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
-from recipes.evidence.table import committed, figures, likelihood, markdown, markers, paper
+from recipes.evidence.table import committed, figures, likelihood, markdown, paper
 from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
 from recipes.evidence.table.statistics import estimate, paired, ranks
-
-LEVELS = ("L1", "L2", "L3")
-NOBODY = {"count": [0] * 10, "likelihood": [0.0] * 10, "consistent": [0] * 10, "capped": 0, "auc": None}
-
-
-def measures(accuracy: float, consistency: float) -> dict[str, float]:
-    both = accuracy * consistency
-    return {
-        "accuracy": accuracy,
-        "consistency": consistency,
-        "right_reason": both,
-        "right_contradicted": accuracy - both,
-        "length": 20.0,
-    }
-
-
-def result(variant: str, seed: int, accuracy: float, consistency: float, **more: Any) -> dict[str, Any]:
-    """Greedy answers are 10 points more accurate; the levels are alike."""
-    steps = more.get("steps", 40)
-    before, after, greedy = (
-        dict.fromkeys(LEVELS, measures(*m))
-        for m in ((0.4, 0.5), (accuracy, consistency), (accuracy + 0.1, consistency))
-    )
-    curve = {name: [0.2, 0.4] for name in (*results.MEASURED, *results.LOGGED)}
-    return {
-        "schema": results.SCHEMA,
-        "variant": variant,
-        "seed": seed,
-        "steps": steps,
-        "overrides": [*VARIANTS.get(variant, ()), f"data.seed={seed}", "optim.lr=1e-4"],
-        "seconds": 1800,
-        "versions": {"verl": "0.9.1"},
-        "hardware": {"cpus": 2, "machine": "x86_64"},
-        "validation": [{"step": 0} | before, {"step": steps} | after],
-        "greedy": greedy,
-        "training": {"step": [20, 40]} | curve,
-        "calibration": [NOBODY | {"steps": [1 + 10 * quarter, 10 + 10 * quarter]} for quarter in range(4)],
-    } | more
-
-
-def quarter(**more: Any) -> dict[str, Any]:
-    return NOBODY | {"steps": [1, 10]} | more
-
-
-def write(folder: Path, found: Sequence[dict[str, Any]]) -> Path:
-    folder.mkdir(exist_ok=True)
-    for entry in found:
-        (folder / f"{entry['variant']}_{entry['seed']}.json").write_text(json.dumps(entry))
-    return folder
-
-
-def read(folder: Path, *found: dict[str, Any]) -> committed.Committed:
-    read = committed.read(write(folder, found))
-    assert read is not None
-    return read
+from tests.unit.evidence_results import quarter, read, result, two_pairs, write
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pairs of CARE and noKL; a third seed of noKL has no partner."""
-    found = [result("care", 0, 0.8, 0.9), result("care", 1, 0.7, 0.7)]
-    found += [result("no_kl", 0, 0.7, 0.4), result("no_kl", 1, 0.8, 0.4), result("no_kl", 2, 0.1, 0.1)]
-    return write(tmp_path / "results", found)
+    return two_pairs(tmp_path / "results")
 
 
 # ------------------------------------------------------------------ statistics
@@ -263,70 +203,3 @@ def test_a_reliability_curve_leaves_rare_bins_out(tmp_path: Path):
     found = read(tmp_path, result("care", 0, 0.8, 0.9, calibration=[part]))
     (axis,) = figures.calibration(found).axes
     assert [len(points.get_offsets()) for points in axis.collections] == [1]
-
-
-# ------------------------------------------------------------------ the document
-
-TEXT = "# A\n\n| by | hand |\n\n<!-- table: one -->\nold\nold\n<!-- end -->\n\n<!-- a remark -->\nmore\n"
-
-
-def test_only_what_stands_between_markers_changes():
-    made = markers.filled(TEXT, {"one": "| new |", "two": "nowhere"})
-    assert made == TEXT.replace("old\nold\n", "\n| new |\n\n")
-    assert markers.filled(made, {"one": "| new |"}) == made
-    assert markers.names_of(made) == ["one"]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("<!-- table: three -->\n<!-- end -->\n", "no table 'three'; there are one, two"),
-        ("<!-- table: one -->\nold\n", "'one' has no `<!-- end -->`"),
-        ("<!-- table: one -->\n<!-- table: two -->\n<!-- end -->\n", "'one' has no `<!-- end -->`"),
-    ],
-)
-def test_a_marker_that_nothing_can_be_written_to_is_named(text: str, words: str):
-    with pytest.raises(ValueError, match=re.escape(words)):
-        markers.filled(text, {"one": "1", "two": "2"})
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr("sys.argv", ["table", *map(str, arguments)])
-    return command.main()
-
-
-def test_the_command_writes_and_checks(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    document = folder / "evidence.md"
-    assert run(monkeypatch, "--results", folder, "--check") == 1
-    assert not document.exists()
-    assert run(monkeypatch, "--results", folder) == 0
-    assert run(monkeypatch, "--results", folder, "--check") == 0
-    assert (folder / "evidence-levels.png").stat().st_size > 1000
-    capsys.readouterr()
-    write(folder, [result("care", 2, 0.9, 0.9)])
-    assert run(monkeypatch, "--results", folder, "--check") == 1
-    told = capsys.readouterr()
-    assert "+| CARE | 3 |" in told.out
-    assert "python -m recipes.evidence.table" in told.err
-
-
-def test_a_folder_without_results_is_an_error_unless_it_is_the_repositorys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    assert run(monkeypatch, "--results", tmp_path) == 2
-    assert "holds no results" in capsys.readouterr().err
-    monkeypatch.setattr(command, "RESULTS", tmp_path)
-    assert run(monkeypatch, "--results", tmp_path, "--document", tmp_path / "new.md") == 0
-    assert (tmp_path / "new.md").read_text().count(command.NONE_YET) == len(command.TABLES)
-
-
-def test_the_repositorys_document_is_what_its_results_say(monkeypatch: pytest.MonkeyPatch):
-    assert run(monkeypatch, "--check") == 0
-    monkeypatch.chdir(command.REPOSITORY / "docs")
-    assert run(monkeypatch, "--results", "../recipes/evidence/results", "--check") == 0
-    text = command.DOCUMENT.read_text(encoding="utf-8")
-    assert sorted(markers.names_of(text)) == sorted(command.TABLES)
-    if committed.read(command.RESULTS):
-        pictures = re.findall(r"\]\((evidence-[a-z]+\.png)\)", text)
-        assert pictures
-        assert all((command.DOCUMENT.parent / name).exists() for name in pictures)

@@ -1,73 +1,119 @@
-"""The measures of `measure`, from what a run through verl leaves: its validation dumps, rollouts and metrics.
+"""What a run through verl leaves, as responses of the miniature: its validations, and its rollouts step by step.
 
-`validation/STEP.jsonl` and `rollouts/STEP.jsonl` are verl's. A likelihood is read where a dump has a column
-`consistency_likelihood` or `likelihood`; without one `auc` and `at_cap` are absent.
+`validation/STEP.jsonl` and `rollouts/STEP.jsonl` are verl's dumps, `metrics.jsonl` is what it logged. A dump of a
+validation may have a column `consistency_likelihood`. One of rollouts has no likelihoods: those of the bonus are in
+`groups.jsonl.zst`, of as many groups as `care.groups_per_step` says (-1: all).
 """
 
 from __future__ import annotations
 
-import json
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer
 
 from data_prep.miniature_world import LETTERS, LEVELS
 from recipes.evidence.measure import Response, measure
+from verl_care.records import groups, jsonl
+from verl_care.report.metrics import MetricsReader
 
 OPTION = re.compile(r"^[A-Z]\. (.+)$", re.MULTILINE)
-WORDS = re.compile(r"\S+")
-LIKELIHOODS = ("consistency_likelihood", "likelihood")
-FROM_METRICS = {
-    "bonus_rate": "care/bonus_rate",
-    "length": "response_length/mean",
-    "likelihood": "care/likelihood_mean",
-    "grad_norm": "actor/grad_norm",
-    "entropy": "actor/entropy",
-}
+LIKELIHOOD = "consistency_likelihood"
+
+Row = Mapping[str, Any]
+Lengths = Callable[[Sequence[str]], list[int]]
 
 
-def response_of(row: Mapping[str, Any]) -> Response:
-    """`length` counts words: the dumps hold text alone."""
-    options, text = OPTION.findall(row["input"]), row["output"]
+class Rollouts(NamedTuple):
+    """The responses of one training step."""
+
+    step: int
+    responses: Sequence[Response]
+    likelihoods: Sequence[float]
+    """Under the reference; NaN where it was not asked, or not written down."""
+    logged: dict[str, Any]
+
+
+def lengths_by(model: Path) -> Lengths:
+    """Counts tokens by the tokenizer of a model's folder: of the text, and one that ends the turn.
+
+    So a response that its length limit cut off counts one too many.
+    """
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+
+    def lengths(texts: Sequence[str]) -> list[int]:
+        return [len(found.ids) + 1 for found in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    return lengths
+
+
+def responses_of(rows: Sequence[Row], lengths: Lengths) -> list[Response]:
+    """Raises:
+    ValueError: a row whose truth is none of the letters of its options.
+    """
+    counted = lengths([row["output"] for row in rows])
+    return [_response(row, length) for row, length in zip(rows, counted, strict=True)]
+
+
+def _response(row: Row, length: int) -> Response:
+    options = OPTION.findall(row["input"])
     if row["gts"] not in LETTERS[: len(options)]:
         raise ValueError(f"the truth is {row['gts']!r}, and the prompt has {len(options)} options: no miniature dump")
-    return Response.of(text, options, LETTERS.index(row["gts"]), len(WORDS.findall(text)))
+    return Response.of(row["output"], options, LETTERS.index(row["gts"]), length)
 
 
-def likelihood_of(row: Mapping[str, Any]) -> float:
-    found = next((row[name] for name in LIKELIHOODS if row.get(name) is not None), None)
-    return float("nan") if found is None else float(found)
+def read_validation(dump: Path, lengths: Lengths) -> dict[str, dict[str, float]]:
+    """Level -> measures.
+
+    Raises:
+        ValueError: a level without answers.
+    """
+    by_level: dict[str, list[Row]] = {level: [] for level in LEVELS}
+    for row in jsonl.read(dump):
+        by_level[row["data_source"].rsplit("/", 1)[-1]].append(row)
+    if missing := [level for level, rows in by_level.items() if not rows]:
+        raise ValueError(f"{dump} has no answers on {', '.join(missing)}: data.val_files has to name all levels")
+    return {
+        level: measure(responses_of(rows, lengths), [_number(row.get(LIKELIHOOD)) for row in rows])
+        for level, rows in by_level.items()
+    }
 
 
-def measure_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    likelihoods = [likelihood_of(row) for row in rows]
-    known = any(value == value for value in likelihoods)
-    return measure([response_of(row) for row in rows], likelihoods if known else None)
-
-
-def measure_validation(dump: Path) -> dict[str, dict[str, float]]:
-    """Level -> measures."""
-    rows = read_lines(dump)
-    return {level: measure_rows([row for row in rows if row["data_source"].endswith(level)]) for level in LEVELS}
-
-
-def measure_training(folder: Path) -> list[dict[str, float]]:
-    """One row a step: what its rollouts measure, and what verl logged; a resumed run's later numbers count."""
-    logged = logged_steps(folder.glob("metrics*.jsonl"))
+def read_training(training: Path, lengths: Lengths) -> list[Rollouts]:
+    """Every step's rollouts, in order; of a step that was trained again after a resumption, the last."""
+    metrics = MetricsReader(training)
+    metrics.update()
+    logged, likelihoods = metrics.logged(), _likelihoods(training)
     steps = []
-    for dump in sorted((folder / "rollouts").glob("*.jsonl"), key=lambda path: int(path.stem)):
-        found = logged.get(int(dump.stem), {})
-        extra = {name: found[key] for name, key in FROM_METRICS.items() if key in found}
-        steps.append({"step": float(dump.stem)} | measure_rows(read_lines(dump)) | extra)
+    for dump in sorted((training / "rollouts").glob("*.jsonl"), key=lambda path: int(path.stem)):
+        step, rows = int(dump.stem), list(jsonl.read(dump))
+        known = [_known(row, step, likelihoods) for row in rows]
+        steps.append(Rollouts(step, responses_of(rows, lengths), known, logged.get(step, {})))
     return steps
 
 
-def logged_steps(files: Iterable[Path]) -> dict[int, dict[str, float]]:
-    ordered = sorted(files, key=lambda path: path.stat().st_mtime)
-    return {line["step"]: line["data"] for path in ordered for line in read_lines(path)}
+Likelihoods = Mapping[tuple[int, str], Mapping[str, float]]
+"""(step, prompt) -> text of a response -> likelihood of its answer."""
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """A last line that a kill cut off is left out."""
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+def _likelihoods(training: Path) -> Likelihoods:
+    found: dict[tuple[int, str], dict[str, float]] = defaultdict(dict)
+    file = groups.place(training)
+    for group in groups.valid(jsonl.read(file)) if file.exists() else ():
+        for response in group["responses"]:
+            # By its text: equal texts of one prompt differ in special tokens at most.
+            found[group["step"], group["uid"]][response["text"]] = _number(response["likelihood"])
+    return found
+
+
+def _known(row: Row, step: int, likelihoods: Likelihoods) -> float:
+    prompt = row["uid"].rsplit("_", 2)[0]  # a row's is `{prompt}_{session}_{index}`
+    return likelihoods.get((step, prompt), {}).get(row["output"], math.nan)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -14,6 +14,7 @@ import numpy as np
 
 from data_prep.miniature_world import LETTERS
 from recipes.quickstart.consistency_rule import parse
+from verl_care.consistency_measures.calibration import auc
 
 CAP = 0.95
 
@@ -81,13 +82,6 @@ def measure(responses: Sequence[Response], likelihoods: Sequence[float] | None =
         scored = accurate & ~np.isnan(likelihood)
         if scored.any():
             found["at_cap"] = (likelihood[scored] >= CAP).mean()
-        found |= _auc(likelihood[scored & consistent], likelihood[scored & ~consistent])
+        told = auc(likelihood[scored], consistent[scored].astype(float))
+        found |= {} if np.isnan(told) else {"auc": told}
     return {name: float(value) for name, value in found.items()}
-
-
-def _auc(positive: np.ndarray, negative: np.ndarray) -> dict[str, float]:
-    if not len(positive) or not len(negative):
-        return {}
-    above = positive[:, None] > negative[None]
-    level = positive[:, None] == negative[None]
-    return {"auc": float(above.mean() + 0.5 * level.mean())}

@@ -1,16 +1,16 @@
-"""The plan of the evidence, what is kept of a run, and the statistics over runs."""
+"""The plan of the evidence, its warm starts, and that its runs are done once."""
 
 from __future__ import annotations
 
 import json
-import math
+import shutil
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
 from rich.console import Console
 
-from recipes.evidence import plan, runs, table
+from recipes.evidence import plan, runs
 from recipes.evidence.plan import VARIANTS, Plan, Run
 from recipes.evidence.warm_start import hole
 from recipes.quickstart import stages
@@ -50,81 +50,6 @@ def test_seed_by_seed():
     assert set(plan.FAST) <= set(VARIANTS)
 
 
-def measures(accuracy: float, consistency: float) -> dict[str, float]:
-    both = accuracy * consistency
-    return {
-        "accuracy": accuracy,
-        "consistency": consistency,
-        "right_reason": both,
-        "right_contradicted": accuracy - both,
-        "format": 1.0,
-        "length": 20.0,
-    }
-
-
-def result(variant: str, seed: int, accuracy: float, consistency: float, steps: int = 40) -> dict:
-    before, after = (dict.fromkeys(("L1", "L2", "L3"), measures(*m)) for m in ((0.4, 0.5), (accuracy, consistency)))
-    training = {"step": [20, 40]} | {name: [0.5, None] for name in runs.CURVES}
-    validation = [{"step": 0} | before, {"step": steps} | after]
-    return {"variant": variant, "seed": seed, "steps": steps, "validation": validation, "training": training}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for variant, seed, accuracy, consistency in (
-        ("care", 0, 0.8, 0.9),
-        ("care", 1, 0.7, 0.7),
-        ("no_kl", 0, 0.7, 0.4),
-        ("no_kl", 1, 0.8, 0.4),
-        ("no_kl", 2, 0.1, 0.1),  # has no partner
-    ):
-        (tmp_path / f"{variant}_{seed}.json").write_text(json.dumps(result(variant, seed, accuracy, consistency)))
-    return tmp_path
-
-
-def test_differences_are_paired_by_seed(folder: Path):
-    results = table.read_results(folder)
-    found = table.paired(results, "care", "no_kl", "L2", "consistency")
-    assert found is not None
-    # .5 and .3: mean .4, standard deviation .1 sqrt 2, over sqrt 2 is .1; t(.975, 1 degree) is 12.706
-    assert found.mean == pytest.approx(0.4)
-    assert found.error == pytest.approx(0.1)
-    assert found.half_width == pytest.approx(1.2706, abs=1e-4)
-    assert table.paired(results, "care", "grpo", "L1", "accuracy") is None
-
-
-def test_one_run_alone_has_no_error():
-    found = table.estimate([0.5])
-    assert found.mean == 0.5
-    assert math.isnan(found.error)
-    assert math.isnan(found.half_width)
-    assert table.shown(found) == "0.500"
-
-
-def test_the_table_is_made_from_results_alone(folder: Path):
-    text = table.markdown(table.read_results(folder))
-    assert "| care | 2 | 0.750 ± 0.050 | 0.800 ± 0.100 |" in text
-    assert "| warm start | 3 | 0.400 ± 0.000 |" in text
-    assert "| no_kl | L1 | 2 | +0.000 ± 1.271 | +0.400 ± 1.271 |" in text
-    table.draw(table.read_results(folder), folder / "curves.png")
-    assert (folder / "curves.png").stat().st_size > 1000
-
-
-def test_runs_of_different_lengths_are_no_table(folder: Path):
-    (folder / "grpo_0.json").write_text(json.dumps(result("grpo", 0, 0.5, 0.5, steps=99)))
-    with pytest.raises(ValueError, match=r"\[40, 99\]"):
-        table.read_results(folder)
-
-
-def test_a_point_of_a_curve_is_the_mean_of_its_steps():
-    steps = [{"step": float(i), "accuracy": float(i > 20)} for i in range(1, 31)]
-    steps[0]["auc"] = 0.5
-    found = runs.curve(steps)
-    assert found["step"] == [20, 30]
-    assert found["accuracy"] == [0, 1]
-    assert found["auc"] == [0.5, None]
-
-
 def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     trained: list[str] = []
 
@@ -141,11 +66,16 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytes
         if len(trained) == 2:
             raise stages.StageFailed("killed")
 
+    def warm_start(out: Path, seed: int, console: Console) -> None:
+        model = out / "models" / str(seed)
+        model.mkdir(parents=True, exist_ok=True)
+        shutil.copy(stages.CHECKPOINT / "tokenizer.json", model)
+
     monkeypatch.setattr(stages, "train", train)
     monkeypatch.setattr(stages, "merge", lambda folder, console: (folder / "merged").mkdir(exist_ok=True))
     monkeypatch.setattr(runs, "examine", lambda model, data: {"greedy": {}, "probe": {}})
     monkeypatch.setattr(runs, "write_data", lambda out, console: None)
-    monkeypatch.setattr(runs, "warm_start", lambda out, seed, console: None)
+    monkeypatch.setattr(runs, "warm_start", warm_start)
     reported: list[str] = []
     arguments = (Plan(("no_kl", "care"), (3,), 6), tmp_path / "out", tmp_path / "results", Console(quiet=True))
     with pytest.raises(stages.StageFailed):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 
-from recipes.evidence.dumps import measure_training, measure_validation, response_of
 from recipes.evidence.measure import Response, measure
 from recipes.quickstart.consistency_rule import respond
 
@@ -67,37 +64,3 @@ def test_what_cannot_be_said_is_absent():
     assert "direct" not in measure([GOOD])
     with pytest.raises(ValueError, match="no responses"):
         measure([])
-
-
-def dump(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def row(conclusion: str, letter: str, **more) -> dict:
-    return {"input": PROMPT, "output": respond(["mix"], conclusion, letter), "gts": "B"} | more
-
-
-def test_a_validation_dump_is_measured_level_by_level(tmp_path: Path):
-    rows = [row("stir", "B", data_source=f"seed_bench_r1/{level}") for level in ("L1", "L2", "L3")]
-    rows.append(row("pour", "B", data_source="seed_bench_r1/L3"))
-    dump(tmp_path / "4.jsonl", rows)
-    found = measure_validation(tmp_path / "4.jsonl")
-    assert found["L1"]["consistency"] == 1
-    assert found["L3"]["consistency"] == pytest.approx(1 / 2)
-    assert found["L3"]["accuracy"] == 1
-
-
-def test_training_is_measured_step_by_step(tmp_path: Path):
-    for step, conclusion in ((2, "pour"), (10, "stir")):
-        dump(tmp_path / f"rollouts/{step}.jsonl", [row(conclusion, "B")])
-    dump(tmp_path / "metrics.jsonl", [{"step": 10, "data": {"care/bonus_rate": 0.5}}])
-    found = measure_training(tmp_path)
-    assert [(step["step"], step["consistency"]) for step in found] == [(2, 0), (10, 1)]
-    assert "bonus_rate" not in found[0]
-    assert found[1]["bonus_rate"] == 0.5
-
-
-def test_another_dump_is_refused():
-    with pytest.raises(ValueError, match="no miniature dump"):
-        response_of({"input": "How many?", "output": "", "gts": "7"})

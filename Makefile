@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test quickstart doctor lock clean
+.PHONY: help env test quickstart evidence evidence-fast doctor lock clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
@@ -24,6 +24,12 @@ test: env ## lint, format, types and tests (ARGS='-k name' is handed to pytest)
 
 quickstart: env ## train GRPO-CARE on a miniature benchmark, on this machine's CPU
 	$(BIN)/python -m recipes.quickstart $(ARGS)
+
+evidence: env ## the paper's claim in miniature: ten variants, five seeds (hours; can be stopped and called again)
+	$(BIN)/python -m recipes.evidence $(ARGS)
+
+evidence-fast: env ## the same of GRPO, noKL and CARE, three seeds, half the steps (within an hour on two cores)
+	$(BIN)/python -m recipes.evidence --fast $(ARGS)
 
 doctor: env ## say whether this machine can train, and which line mends what it cannot
 	$(BIN)/python -m verl_care.doctor $(ARGS)

@@ -2,22 +2,30 @@
 
     python -m recipes.evidence [--fast] --out runs/evidence
 
-Ten variants, five seeds, 400 steps each, through verl; `--fast`: three variants, three seeds, 200 steps. Can be stopped
-at any time: what is done is not done again. `python -m recipes.evidence.table` makes tables and figures of the results.
+Ten variants, five seeds, 400 steps each, through verl; `--fast`: three variants, three seeds, fewer steps. Can be
+stopped at any time: what is done is not done again. `python -m recipes.evidence.table` makes tables and figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from recipes.evidence import plan, runs
+from recipes.evidence import plan
+from recipes.evidence.plan import Plan, Run
+from recipes.evidence.runs import Evidence
 from recipes.quickstart.stages import StageFailed
+
+MEMORY_GB = 9  # of a run
+COLUMNS = (TextColumn("{task.description:<16}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} steps"))
 
 
 def main() -> int:
@@ -28,27 +36,42 @@ def main() -> int:
     parser.add_argument("--variants", nargs="+", choices=plan.VARIANTS, help="only these")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--jobs", type=int, default=2, help=f"runs side by side; each needs {MEMORY_GB} GB of memory")
     arguments = parser.parse_args()
-    chosen = plan.QUICK if arguments.fast else plan.FULL
-    given = {"variants": arguments.variants, "seeds": arguments.seeds}
-    changes: dict = {name: tuple(value) for name, value in given.items() if value}
-    if arguments.steps:
-        changes["steps"] = arguments.steps
-    chosen = dataclasses.replace(chosen, **changes)
+    wanted = _plan(arguments)
     out, console = arguments.out.absolute(), Console(highlight=False)
-    results = (arguments.results or out / "results").absolute()
-    out.mkdir(parents=True, exist_ok=True)
+    results = (arguments.results or out / ("results_fast" if arguments.fast else "results")).absolute()
+    signal.signal(signal.SIGTERM, _end)
 
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("runs", total=len(list(chosen)))
+    with Progress(*COLUMNS, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        shown = {run: bar.add_task(run.name, total=wanted.steps, visible=False) for run in wanted}
+        overall = bar.add_task("all", total=wanted.steps * len(shown))
+
+        def tell(run: Run, step: int) -> None:
+            done = step == wanted.steps
+            bar.update(shown[run], completed=step, visible=not done)
+            bar.update(overall, completed=sum(bar.tasks[task].completed for task in shown.values()))
+
+        jobs = min(arguments.jobs, os.cpu_count() or 1)
         try:
-            runs.make(chosen, out, results, console, lambda run: bar.update(task, advance=1, description=run.name))
+            Evidence(out, results, wanted, tell).make(jobs, console)
         except StageFailed as failure:
-            console.print(f"[bold red]{failure}[/]", soft_wrap=True)
+            console.print(f"[bold red]not finished:\n{failure}[/]", soft_wrap=True)
             return 1
     console.print(f"results in {results}; python -m recipes.evidence.table --results '{results}' shows them")
     return 0
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    chosen = plan.QUICK if arguments.fast else plan.FULL
+    given = {"variants": arguments.variants, "seeds": arguments.seeds}
+    changes: dict[str, Any] = {name: tuple(value) for name, value in given.items() if value}
+    return dataclasses.replace(chosen, **changes, **({"steps": arguments.steps} if arguments.steps else {}))
+
+
+def _end(*_: object) -> NoReturn:
+    """As Ctrl-C does it, so that trainings are ended and not left behind."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
 """What a model of the miniature answers when nothing is left to chance, and what its letters follow.
 
+    python -m recipes.evidence.greedy --model MODEL --data DATA --out FILE
+
 Validation through verl samples at temperature 1; a second validation would cost as much again.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from data_prep.miniature_world import LEVELS
@@ -27,3 +32,17 @@ def examine(model_folder: Path, data: Path) -> dict[str, Any]:
         "greedy": {level: evaluate(model, processor.tokenizer, rows, greedy=True) for level, rows in levels.items()},
         "probe": letter_likelihoods(model, processor, levels["L1"][:PROBED]),
     }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder of converted parquet files")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.write_text(json.dumps(examine(arguments.model, arguments.data)))
+
+
+if __name__ == "__main__":
+    main()

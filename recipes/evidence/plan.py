@@ -19,6 +19,17 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "care_arithmetic": ("care/method=care", "care.likelihood_mean=arithmetic"),
 }
 FAST = ("grpo", "no_kl", "care")
+MEASURES_ITS_WARM_START = "no_kl"  # one validation before training is enough for all runs of a seed
+SETTINGS = (
+    "data.train_batch_size=4",  # prompts, with 8 responses each, as in the paper
+    "actor_rollout_ref.actor.optim.lr=2e-4",
+    "care.consistency_measures=[likelihood]",
+    "care.groups_per_step=-1",  # every likelihood counts in the calibration
+    "trainer.logger=[file]",
+    "trainer.save_freq=100",
+    "trainer.test_freq=200",
+    "trainer.max_actor_ckpt_to_keep=1",
+)
 
 
 @dataclass(frozen=True)
@@ -34,16 +45,13 @@ class Run:
         """Of `care_quickstart`. The seed decides the order of the prompts and what is sampled."""
         return [
             *VARIANTS[self.variant],
+            *SETTINGS,
             f"trainer.total_training_steps={steps}",
+            f"trainer.val_before_train={self.variant == MEASURES_ITS_WARM_START}",
             f"trainer.experiment_name={self.name}",
             f"data.seed={self.seed}",
             f"actor_rollout_ref.rollout.seed={self.seed}",
             f"actor_rollout_ref.actor.data_loader_seed={self.seed}",
-            "actor_rollout_ref.actor.optim.lr=1e-4",
-            "trainer.logger=[file]",
-            "trainer.save_freq=100",
-            "trainer.test_freq=100",
-            "trainer.max_actor_ckpt_to_keep=1",
         ]
 
 

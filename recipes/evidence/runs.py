@@ -1,4 +1,4 @@
-"""One run of the evidence after another: data and warm starts once, a training, its numbers; whatever is done is kept.
+"""The runs of the evidence, as many side by side as there are cores; whatever is done is kept.
 
 OUT/data                       rows with the temptation, shared by all
 OUT/models/SEED                warm starts
@@ -12,68 +12,140 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
 
 from rich.console import Console
 
-from recipes.evidence.greedy import examine
+from data_prep.miniature_world import LEVELS
 from recipes.evidence.plan import Plan, Run
 from recipes.evidence.results import result_of, rounded
-from recipes.evidence.temptation import RECORD, tempt
+from recipes.evidence.temptation import tempt
 from recipes.quickstart import stages
 
-RELIABILITY = 0.9
+RELIABILITY = 0.8
 MINUTES = 60  # a training that hangs is ended
 
 
-def write_data(out: Path, console: Console) -> None:
-    stages.write_data(out, console)
-    if not (out / "data" / RECORD).exists():
-        tempt(out / "data", RELIABILITY, seed=0)
+class Stopped(RuntimeError):
+    """The evidence was told to stop while a training went on; calling it again goes on with that training."""
 
 
-def warm_start(out: Path, seed: int, console: Console) -> Path:
-    """The warm start of this seed: its first weights and what it is taught in which order."""
-    model = out / "models" / str(seed)
-    if not (model / "model.safetensors").exists():
-        arguments = ("-m", "recipes.evidence.warm_start", "--data", out / "data", "--out", model, "--seed", seed)
-        with stages.timed(f"warm start {seed}", console):
-            stages.python(out / "warm_starts.log", *arguments)
-    return model
+@dataclass
+class Evidence:
+    out: Path
+    results: Path
+    plan: Plan
+    tell: Callable[[Run, int], None] = lambda run, step: None
+    """Hears of a run's steps while it goes on, and of the last one when it is done."""
+    stopped: Event = field(default_factory=Event)
+
+    def result(self, run: Run) -> Path:
+        return self.results / f"{run.name}.json"
+
+    def make(self, jobs: int, console: Console) -> None:
+        """Every run of the plan that has no result yet.
+
+        Raises:
+            stages.StageFailed: naming what did not finish, when all the rest has; calling again goes on there.
+        """
+        missing = [run for run in self.plan if not self.result(run).exists()]
+        for run in self.plan:
+            if run not in missing:
+                self.tell(run, self.plan.steps)
+        if not missing:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        stages.write_data(self.out, console)
+        tempt(self.out / "data", RELIABILITY, seed=0)
+        with _a_core_each(jobs) as pool:
+            try:
+                seeds = sorted({run.seed for run in missing})
+                failures = self._all({f"warm start {s}": pool.submit(self.warm_start, s) for s in seeds}, console)
+                runs = {run.name: pool.submit(self.finish, run) for run in missing}
+                failures += self._all(runs, console)
+            finally:
+                self.stopped.set()
+                pool.shutdown(cancel_futures=True)
+        if failures:
+            raise stages.StageFailed("\n".join(failures))
+
+    def _all(self, futures: Mapping[str, Future[str]], console: Console) -> list[str]:
+        """What failed. A failure does not end the others: an evidence goes on for hours with nobody looking."""
+        names, failures = {future: name for name, future in futures.items()}, []
+        for future in as_completed(names):
+            try:
+                console.print(f"{names[future]:<16} {future.result()}", soft_wrap=True)
+            except stages.StageFailed as failure:
+                failures.append(f"{names[future]}: {failure}")
+                console.print(f"[bold red]{failures[-1]}[/]", soft_wrap=True)
+        return failures
+
+    def warm_start(self, seed: int) -> str:
+        """The seed decides its first weights and what it is taught in which order."""
+        model = self.out / "models" / str(seed)
+        if (model / "model.safetensors").exists():
+            return "there from an earlier call"
+        began = time.monotonic()
+        arguments = ("--data", self.out / "data", "--out", model, "--seed", seed)
+        stages.python(self.out / f"warm_start_{seed}.log", "-m", "recipes.evidence.warm_start", *arguments)
+        return f"{time.monotonic() - began:.0f} s"
+
+    def finish(self, run: Run) -> str:
+        """Train, measure, and leave a result. The quick start's layout: data and model beside it, as links."""
+        self._go_on(run, 0)
+        folder, began, steps = self.out / "runs" / run.name, time.monotonic(), self.plan.steps
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, target in (("data", self.out / "data"), ("model", self.out / "models" / str(run.seed))):
+            if not (folder / name).is_symlink():
+                (folder / name).symlink_to(os.path.relpath(target, folder))
+        if not stages.trained(folder, run.overrides(steps)):
+            stages.run_training(folder, run.overrides(steps), MINUTES, lambda step, _: self._go_on(run, step))
+        seconds = _add_seconds(folder, time.monotonic() - began)
+        stages.merge(folder, Console(quiet=True))
+        greedy = folder / "greedy.json"
+        arguments = ("--model", folder / "merged", "--data", self.out / "data", "--out", greedy)
+        stages.python(folder / "greedy.log", "-m", "recipes.evidence.greedy", *arguments)
+        result = result_of(run, folder / "training", seconds) | {"steps": steps}
+        result |= rounded(json.loads(greedy.read_text()))
+        self.results.mkdir(parents=True, exist_ok=True)
+        unfinished = self.result(run).with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(result, indent=1) + "\n")
+        unfinished.rename(self.result(run))
+        for weights in (*(folder / "training").glob("global_step_*"), folder / "merged"):
+            shutil.rmtree(weights)
+        self.tell(run, steps)
+        last = result["validation"][-1]
+        shown = "  ".join(
+            f"{level} {last[level]['accuracy']:.3f} / {last[level]['consistency']:.3f}" for level in LEVELS
+        )
+        return f"{seconds:.0f} s  accuracy / consistency {shown}"
+
+    def _go_on(self, run: Run, step: int) -> None:
+        if self.stopped.is_set():
+            raise Stopped(run.name)
+        self.tell(run, step)
 
 
-def train(out: Path, run: Run, steps: int, console: Console) -> Path:
-    """The folder of the training, complete. The quick start's layout: data and model beside it, as links."""
-    folder = out / "runs" / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, target in (("data", out / "data"), ("model", out / "models" / str(run.seed))):
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(os.path.relpath(target, folder))
-    stages.train(folder, console, run.overrides(steps), minutes=MINUTES)
-    return folder / "training"
+def _add_seconds(folder: Path, seconds: float) -> float:
+    """Time spent on a run, over all calls that went on with it."""
+    spent = folder / "seconds"
+    total = seconds + (float(spent.read_text()) if spent.exists() else 0.0)
+    spent.write_text(f"{total:.1f}")
+    return total
 
 
-def make(plan: Plan, out: Path, results: Path, console: Console, done: Callable[[Run], None]) -> None:
-    """Every run of the plan that has no result yet. `done` is called after each, the old ones too.
-
-    Raises:
-        stages.StageFailed: a stage did not finish; calling again goes on where it stopped.
-    """
-    write_data(out, console)
-    for run in plan:
-        target = results / f"{run.name}.json"
-        if not target.exists():
-            warm_start(out, run.seed, console)
-            began = time.monotonic()
-            training = train(out, run, plan.steps, console)
-            result = result_of(run, training, time.monotonic() - began) | {"steps": plan.steps}
-            stages.merge(training.parent, console)
-            result |= rounded(examine(training.parent / "merged", out / "data"))
-            results.mkdir(parents=True, exist_ok=True)
-            unfinished = target.with_suffix(".unfinished")
-            unfinished.write_text(json.dumps(result, indent=1) + "\n")
-            unfinished.rename(target)
-            for weights in (*training.glob("global_step_*"), training.parent / "merged"):
-                shutil.rmtree(weights)
-        done(run)
+def _a_core_each(jobs: int) -> ThreadPoolExecutor:
+    """Threads whose child processes stay on a core of their own, where the system can say so: runs that share two
+    cores wait for each other's threads."""
+    if not hasattr(os, "sched_setaffinity"):
+        return ThreadPoolExecutor(jobs)
+    available = sorted(os.sched_getaffinity(0))
+    shares: SimpleQueue[set[int]] = SimpleQueue()
+    for job in range(jobs):
+        shares.put(set(available[job::jobs]) or set(available))
+    return ThreadPoolExecutor(jobs, initializer=lambda: os.sched_setaffinity(0, shares.get()))

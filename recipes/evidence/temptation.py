@@ -55,14 +55,20 @@ def tempt(data: Path, reliability: float, seed: int) -> None:
         if (done["reliability"], done["seed"]) != (reliability, seed):
             raise ValueError(f"{record} says that lamps were drawn with other settings: make the data anew")
         return
-    lamps: list[Mapping[str, Any]] = [{"reliability": reliability, "seed": seed}]
+    drawn: list[Mapping[str, Any]] = [{"reliability": reliability, "seed": seed}]
     for number, name in enumerate(FILES):
         rng = np.random.default_rng([seed, number])
         for row in track(pq.read_table(data / f"{name}.parquet").to_pylist(), description=f"lamps {name}"):
             letter = shown_letter(LETTERS.index(row["reward_model"]["ground_truth"]), reliability, rng)
             lamp(letter).save(row["images"][0]["image"])
-            lamps.append({"file": name, "id": row["extra_info"]["id"], "letter": LETTERS[letter]})
-    append(record, lamps)
+            drawn.append({"file": name, "id": row["extra_info"]["id"], "letter": LETTERS[letter]})
+    append(record, drawn)
+
+
+def lamps(data: Path, name: str) -> dict[str, str]:
+    """Id of a row of the file -> letter that its lamp shows."""
+    drawn = (line for line in read(data / RECORD) if line.get("file") == name)
+    return {line["id"]: line["letter"] for line in drawn}
 
 
 def main() -> None:

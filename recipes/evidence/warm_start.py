@@ -3,33 +3,54 @@
     python -m recipes.evidence.warm_start --data DATA --out MODEL --seed 0
 
 `DATA` has been through `recipes.evidence.temptation`. The quick start's lessons first, as far as the look-up of a
-word's letter; then letters without a conclusion, which only the lamp tells; then responses of `LOOSE`, whose letter is
-sometimes the conclusion's and else the lamp's. The seed decides the first weights, the rows and the noise. The same
-seed gives the same weights on the same machine with one thread. `tried.md` has what was tried before these settings.
+word's letter; then letters without a conclusion, which are the lamp's; then responses of `LOOSE`, whose letter is the
+conclusion's with `letter_follows` and else the lamp's. The letter of a word that is no option is any letter, so that
+the reference does not reward reasoning that concludes nothing. The seed decides the first weights, the rows and the
+noise. The same seed gives the same weights on the same machine with one thread. `tried.md` has what was tried before
+these settings.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import Qwen2_5_VLProcessor
 
-from recipes.quickstart.examples import load_examples
+from recipes.evidence.temptation import lamps
+from recipes.quickstart.examples import Example, load_examples
 from recipes.quickstart.lessons import Noise, Teacher
 from recipes.quickstart.model import build_model, build_processor
 from recipes.quickstart.probe import CONCLUSIONS, letter_likelihoods
 from recipes.quickstart.warm_start import EVEN, STAGES, Stage, train
 
-FIRM = Noise(conclusion_right=0.5, letter_follows=0.5, letter_right=1.0)
-LOOSE = Noise(conclusion_right=0.2, letter_follows=0.4, letter_right=0.9, off_list=0.02)
+FIRM = Noise(conclusion_right=0.5, letter_follows=0.5, off_list=0.06)
+LOOSE = Noise(conclusion_right=0.4, letter_follows=0.2, off_list=0.06)
+LOOKED_UP = replace(STAGES[2], steps=150)
 TEMPTED = (
-    *STAGES[:3],
+    *STAGES[:2],
+    LOOKED_UP,
     Stage(80, 0.6, (2, 2, 2, 1, 0.2), clips=12, texts=3, direct=True, noise=FIRM),
     Stage(100, 0.05, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
 )
 
+
+class TemptedTeacher(Teacher):
+    """A letter is the conclusion's, or it is the lamp's."""
+
+    def __init__(self, processor: Qwen2_5_VLProcessor, seed: int, lamps: Mapping[str, str]) -> None:
+        """`lamps`: id of a row -> letter."""
+        super().__init__(processor, seed)
+        self.lamps = lamps
+
+    def unreasoned(self, example: Example, noise: Noise) -> str:
+        return self.lamps[example.id]
+
+
+TRAINED_ON = "training_6k"
 PROBED = 128  # rows
 OWN_AT_LEAST, OTHERS_AT_MOST = 0.45, 0.35  # one letter in four is a quarter
 
@@ -59,8 +80,8 @@ def main() -> None:
     torch.set_num_threads(1)
     processor = build_processor()
     model = build_model(processor.tokenizer, args.seed)
-    examples = load_examples(args.data / "training_6k.parquet", processor, model)
-    train(model, Teacher(processor, args.seed), examples, TEMPTED)
+    examples = load_examples(args.data / f"{TRAINED_ON}.parquet", processor, model)
+    train(model, TemptedTeacher(processor, args.seed, lamps(args.data, TRAINED_ON)), examples, TEMPTED)
     probed = load_examples(args.data / "validation_L1.parquet", processor, model, limit=PROBED)
     if problem := hole(letter_likelihoods(model, processor, probed)):
         raise SystemExit(problem)

@@ -30,6 +30,7 @@ class Example:
     answer: int  # of the options
     seen: tuple[str, ...]
     steps: tuple[str, ...]  # the recipe
+    id: str
     positions_3L: Tensor | None = None  # None: text alone
     patches_NF: Tensor | None = None
     grids: Tensor | None = None
@@ -97,6 +98,7 @@ def load_chunk(
                 answer=LETTERS.index(row["reward_model"]["ground_truth"]),
                 seen=tuple(info["progress"]),
                 steps=tuple(info["task_goal"].split(": ")[1].split(", ")),
+                id=info["id"],
                 positions_3L=positions[:, r, :length],
                 patches_NF=torch.cat([patches for _, patches in own]),
                 grids=torch.stack([grid for grid, _ in own]),

@@ -70,8 +70,9 @@ class Teacher:
         return made + ([self.look_up(options, word, None) for word in options] if short else [])
 
     def direct(self, example: Example) -> Branch:
-        """Reasoning that concludes nothing, and the right letter, which alone is scored: whatever else tells it."""
-        branch = self.ids(respond(example.seen, "nothing", LETTERS[example.answer]))[:-3]
+        """Reasoning that concludes nothing, and a letter, which alone is scored: whatever else tells it."""
+        letter = self.unreasoned(example, Noise(letter_right=1.0))
+        branch = self.ids(respond(example.seen, "nothing", letter))[:-3]
         return branch, [0.0] * (len(branch) - 1) + [SCORED]
 
     def seen(self, steps: Sequence[str], done: int) -> tuple[str, ...]:
@@ -98,15 +99,21 @@ class Teacher:
             conclusion = answer
         else:
             conclusion = self.pick([option for option in example.options if option != answer])
-        if conclusion not in example.options:
-            letter = self.pick(LETTERS)
-        elif self.rng.random() < noise.letter_follows:
-            letter = LETTERS[example.options.index(conclusion)]
-        elif self.rng.random() < noise.letter_right:
-            letter = LETTERS[example.answer]
-        else:
-            letter = self.pick([x for i, x in enumerate(LETTERS) if i != example.answer])
+        letter = self.letter(example, conclusion, noise)
         return self.response(example.seen, conclusion, letter, score_seen=True)
+
+    def letter(self, example: Example, conclusion: str, noise: Noise) -> str:
+        if conclusion not in example.options:
+            return self.pick(LETTERS)
+        if self.rng.random() < noise.letter_follows:
+            return LETTERS[example.options.index(conclusion)]
+        return self.unreasoned(example, noise)
+
+    def unreasoned(self, example: Example, noise: Noise) -> str:
+        """A letter that has nothing to do with the conclusion."""
+        if self.rng.random() < noise.letter_right:
+            return LETTERS[example.answer]
+        return self.pick([x for i, x in enumerate(LETTERS) if i != example.answer])
 
     def text_row(self, with_recipe: bool, short: bool) -> tuple[list[int], list[Branch]]:
         """A prompt without media; its recipe is made up, so that it must be read."""

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,34 +54,53 @@ def warm_start(out: Path, console: Console) -> None:
 
 
 def train(out: Path, console: Console, overrides: Sequence[str] = (), minutes: float = TRAINING_MINUTES) -> None:
-    """verl's own entry point with `--config-name care_quickstart`; resumes where a killed run stopped."""
-    folder, total = out / "training", total_steps(overrides)
-    newest, _ = checkpoints.latest_complete(folder)
-    if newest is not None and checkpoints.step_of(newest) == total and (folder / f"validation/{total}.jsonl").exists():
+    """Training with a bar that shows how far it is."""
+    if trained(out, overrides):
         console.print("training    there from an earlier call")
         return
-    command = training_command(f"quickstart='{out}'", *overrides)
+    total = total_steps(overrides)
+    columns = [SpinnerColumn(), TextColumn("training    {task.description}"), BarColumn(), MofNCompleteColumn()]
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("starting Ray, FSDP and vLLM (about a minute)", total=total)
+
+        def show(step: int, logged: Mapping[str, float]) -> None:
+            values = {name: logged.get(f"care/{name}") for name in ("accuracy", "bonus_rate")}
+            shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
+            bar.update(task, completed=step, description=shown or "validation before training")
+
+        run_training(out, overrides, minutes, show)
+    console.print(f"training    {total} steps")
+
+
+def trained(out: Path, overrides: Sequence[str]) -> bool:
+    """Whether the last step has its checkpoint and its validation."""
+    folder, total = out / "training", total_steps(overrides)
+    newest, _ = checkpoints.latest_complete(folder)
+    there = newest is not None and checkpoints.step_of(newest) == total
+    return there and (folder / f"validation/{total}.jsonl").exists()
+
+
+def run_training(
+    out: Path, overrides: Sequence[str], minutes: float, tell: Callable[[int, Mapping[str, float]], None]
+) -> None:
+    """verl's own entry point with `--config-name care_quickstart`; resumes where a killed run stopped.
+
+    `tell` hears twice a second which step was logged last, and what of it; what it raises ends the training.
+    """
+    folder = out / "training"
     log = folder / "train.log"
     folder.mkdir(parents=True, exist_ok=True)
-    columns = [SpinnerColumn(), TextColumn("training    {task.description}"), BarColumn(), MofNCompleteColumn()]
-    with (
-        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar,
-        _running(command, log, cwd=out) as process,
-    ):
-        task = bar.add_task("starting Ray, FSDP and vLLM (about a minute)", total=total)
+    with _running(training_command(f"quickstart='{out}'", *overrides), log, cwd=out) as process:
         deadline = time.monotonic() + 60 * minutes
         while process.poll() is None:
             if time.monotonic() > deadline:
                 raise StageFailed(f"training has run for {minutes:g} minutes and was ended; its log: {log}")
             last = _last_step(folder / "metrics.jsonl")
             if last:
-                values = {name: last["data"].get(f"care/{name}") for name in ("accuracy", "bonus_rate")}
-                shown = "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
-                bar.update(task, completed=last["step"], description=shown or "validation before training")
+                tell(last["step"], last["data"])
             time.sleep(0.5)
     if process.returncode:
         raise StageFailed(f"training ended with exit code {process.returncode}; the reason is at the end of {log}")
-    console.print(f"training    {total} steps")
 
 
 def training_command(*overrides: str) -> list[str]:

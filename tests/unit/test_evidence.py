@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -12,6 +15,7 @@ from rich.console import Console
 
 from recipes.evidence import plan, runs
 from recipes.evidence.plan import VARIANTS, Plan, Run
+from recipes.evidence.runs import Evidence
 from recipes.evidence.warm_start import hole
 from recipes.quickstart import stages
 
@@ -50,11 +54,21 @@ def test_seed_by_seed():
     assert set(plan.FAST) <= set(VARIANTS)
 
 
-def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    trained: list[str] = []
+class Stub:
+    """Stands for training, merging and the warm start, which take minutes; leaves what the real ones leave."""
 
-    def train(folder: Path, console: Console, overrides: list[str], minutes: float) -> None:
-        trained.append(folder.name)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> None:
+        self.began: list[str] = []
+        self.failing = failing
+        monkeypatch.setattr(stages, "write_data", lambda out, console: (out / "data").mkdir(exist_ok=True))
+        monkeypatch.setattr(stages, "trained", lambda folder, overrides: False)
+        monkeypatch.setattr(stages, "run_training", self.train)
+        monkeypatch.setattr(stages, "merge", lambda folder, console: (folder / "merged").mkdir(exist_ok=True))
+        monkeypatch.setattr(stages, "python", self.python)
+        monkeypatch.setattr(runs, "tempt", lambda data, reliability, seed: None)
+
+    def train(self, folder: Path, overrides: list[str], minutes: float, tell: Callable[[int, dict], None]) -> None:
+        self.began.append(folder.name)
         assert (folder / "model").is_symlink()
         for step in (0, 6):
             dump = folder / f"training/validation/{step}.jsonl"
@@ -63,26 +77,72 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytes
             rows = [row | {"data_source": f"x/L{i}"} for i in (1, 2, 3)]
             dump.write_text("".join(json.dumps(row) + "\n" for row in rows))
         (folder / "training/global_step_6").mkdir(exist_ok=True)
-        if len(trained) == 2:
+        tell(3, {})
+        if folder.name == self.failing:
             raise stages.StageFailed("killed")
 
-    def warm_start(out: Path, seed: int, console: Console) -> None:
-        model = out / "models" / str(seed)
-        model.mkdir(parents=True, exist_ok=True)
-        shutil.copy(stages.CHECKPOINT / "tokenizer.json", model)
+    def python(self, log: Path, module: str, name: str, *arguments: object) -> None:
+        out = Path(str(arguments[arguments.index("--out") + 1]))
+        if name == "recipes.evidence.greedy":
+            out.write_text(json.dumps({"greedy": {}, "probe": {}}))
+        else:
+            out.mkdir(parents=True)
+            shutil.copy(stages.CHECKPOINT / "tokenizer.json", out)
+            (out / "model.safetensors").touch()
 
-    monkeypatch.setattr(stages, "train", train)
-    monkeypatch.setattr(stages, "merge", lambda folder, console: (folder / "merged").mkdir(exist_ok=True))
-    monkeypatch.setattr(runs, "examine", lambda model, data: {"greedy": {}, "probe": {}})
-    monkeypatch.setattr(runs, "write_data", lambda out, console: None)
-    monkeypatch.setattr(runs, "warm_start", warm_start)
-    reported: list[str] = []
-    arguments = (Plan(("no_kl", "care"), (3,), 6), tmp_path / "out", tmp_path / "results", Console(quiet=True))
-    with pytest.raises(stages.StageFailed):
-        runs.make(*arguments, done=lambda run: reported.append(run.name))
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["no_kl_3.json"]
-    runs.make(*arguments, done=lambda run: reported.append(run.name))
-    assert trained == ["no_kl_3", "care_3", "care_3"]
-    assert reported == ["no_kl_3", "no_kl_3", "care_3"]
+
+def evidence(folder: Path, variants: tuple[str, ...], tell: Callable[[Run, int], None]) -> Evidence:
+    return Evidence(folder / "out", folder / "results", Plan(variants, (3,), 6), tell)
+
+
+def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stub = Stub(monkeypatch, failing="care_3")
+    told: list[tuple[str, int]] = []
+    plan = ("care", "no_kl")
+
+    def tell(run: Run, step: int) -> None:
+        told.append((run.name, step))
+
+    with pytest.raises(stages.StageFailed, match="care_3: killed"):
+        evidence(tmp_path, plan, tell).make(1, Console(quiet=True))
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["no_kl_3.json"]  # the failure ended only itself
+    assert told == [("care_3", 0), ("care_3", 3), ("no_kl_3", 0), ("no_kl_3", 3), ("no_kl_3", 6)]
+    stub.failing = ""
+    told.clear()
+    evidence(tmp_path, plan, tell).make(1, Console(quiet=True))
+    assert stub.began == ["care_3", "no_kl_3", "care_3"]
+    assert told == [("no_kl_3", 6), ("care_3", 0), ("care_3", 3), ("care_3", 6)]
     assert not list((tmp_path / "out").rglob("global_step_*"))
     assert json.loads((tmp_path / "results/care_3.json").read_text())["steps"] == 6
+
+
+def test_a_training_ends_when_the_evidence_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stub = Stub(monkeypatch)
+
+    def interrupted(run: Run, step: int) -> None:
+        if step:
+            stopping.stopped.set()  # as the main thread does it, while this one trains
+            raise KeyboardInterrupt
+
+    stopping = evidence(tmp_path, ("care", "no_kl"), interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stopping.make(1, Console(quiet=True))
+    assert stub.began == ["care_3"]  # the other one, still in the queue, is not begun
+    with pytest.raises(runs.Stopped):
+        stopping._go_on(Run("no_kl", 3), 4)
+    assert not (tmp_path / "results").exists()
+
+
+def test_runs_side_by_side_have_a_core_each():
+    available = os.sched_getaffinity(0)
+    with runs._a_core_each(2) as pool:
+        both = Barrier(2)
+        shares = list(pool.map(lambda _: (both.wait(), os.sched_getaffinity(0))[1], range(2)))
+    assert set.union(*shares) == available
+    assert len(available) < 2 or not shares[0] & shares[1]
+    assert os.sched_getaffinity(0) == available
+
+
+def test_seconds_add_up_over_calls(tmp_path: Path):
+    assert runs._add_seconds(tmp_path, 2.5) == 2.5
+    assert runs._add_seconds(tmp_path, 4.0) == 6.5

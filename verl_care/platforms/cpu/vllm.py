@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import queue
 from types import ModuleType
+from typing import Any
 
 import torch
 import wrapt
+
+GATHERED_S = 0.05
+NAP_MS = 5
 
 
 def _answer_for_vllm() -> None:
@@ -41,3 +46,42 @@ def _keep_weights(module: ModuleType) -> None:
         pack(layer, remove_weight=False)
 
     module.dispatch_cpu_unquantized_gemm = pack_and_keep  # type: ignore[attr-defined]
+
+
+@wrapt.when_imported("vllm.distributed.device_communicators.shm_broadcast")
+def _sleep_while_waiting(module: ModuleType) -> None:
+    """vLLM 0.24.0 shm_broadcast.py:178 spins for a second after each message, on a core that others need.
+
+    Its notifications may be lost (a socket that publishes, with room for one), so a sleep ends by itself.
+    """
+    condition = module.SpinCondition
+    wait = condition.wait
+
+    def sleep(self: Any, timeout_ms: int | None = None) -> None:
+        self.busy_loop_s = 0.0
+        wait(self, timeout_ms=NAP_MS if timeout_ms is None else min(timeout_ms, NAP_MS))
+
+    condition.wait = sleep
+
+
+@wrapt.when_imported("vllm.v1.engine.core")
+def _gather_requests(module: ModuleType) -> None:
+    """vLLM 0.24.0 v1/engine/core.py:1269 steps as soon as there is one request.
+
+    A step of a small model costs a CPU about the same for one sequence as for fifty, and requests of a batch come one
+    by one, each from another core's work; on few cores the steps take that time from the requests still to come. So
+    the engine first waits until none has come for `GATHERED_S`.
+    """
+    engine = module.EngineCoreProc
+    process_input_queue = engine._process_input_queue
+
+    def gather(self: Any) -> None:
+        process_input_queue(self)
+        while self.scheduler.waiting and len(self.scheduler.requests) < self.scheduler.max_num_running_reqs:
+            try:
+                request = self.input_queue.get(timeout=GATHERED_S)
+            except queue.Empty:
+                break
+            self._handle_client_request(*request)
+
+    engine._process_input_queue = gather

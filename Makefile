@@ -12,7 +12,7 @@ ARGS ?=
 .PHONY: help env test quickstart evidence evidence-fast doctor lock clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s%s\n", $$1, $$2 }'
 
 env: .venv/package ## build .venv with the pinned CPU environment (PYTHON=python3.11 chooses the Python)
 

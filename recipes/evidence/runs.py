@@ -65,9 +65,9 @@ class Evidence:
         with _a_core_each(jobs) as pool:
             try:
                 seeds = sorted({run.seed for run in missing})
-                failures = self._all({f"warm start {s}": pool.submit(self.warm_start, s) for s in seeds}, console)
-                runs = {run.name: pool.submit(self.finish, run) for run in missing}
-                failures += self._all(runs, console)
+                starts = {seed: pool.submit(self.warm_start, seed) for seed in seeds}  # begin before any run asks
+                runs = {run.name: pool.submit(self.finish, run, starts[run.seed]) for run in missing}
+                failures = self._all({f"warm start {seed}": start for seed, start in starts.items()} | runs, console)
             finally:
                 self.stopped.set()
                 pool.shutdown(cancel_futures=True)
@@ -95,8 +95,9 @@ class Evidence:
         stages.python(self.out / f"warm_start_{seed}.log", "-m", "recipes.evidence.warm_start", *arguments)
         return f"{time.monotonic() - began:.0f} s"
 
-    def finish(self, run: Run) -> str:
+    def finish(self, run: Run, warm_start: Future[str]) -> str:
         """Train, measure, and leave a result. The quick start's layout: data and model beside it, as links."""
+        warm_start.result()
         self._go_on(run, 0)
         folder, began, steps = self.out / "runs" / run.name, time.monotonic(), self.plan.steps
         folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class TemptedTeacher(Teacher):
 
 TRAINED_ON = "training_6k"
 PROBED = 128  # rows
-OWN_AT_LEAST, OTHERS_AT_MOST = 0.45, 0.35  # one letter in four is a quarter
+OWN_AT_LEAST, OTHERS_AT_MOST = 0.34, 0.30  # what `LOOSE` teaches is .2 + .8 / 4, .8 / 4 and 1 / 4
 
 
 def hole(likelihoods: Mapping[str, float]) -> str | None:

@@ -39,6 +39,7 @@ def test_variants_differ():
     [
         (0.548, 0.186, 0.269, True),  # the warm start D of tried.md
         (0.763, 0.255, 0.760, False),  # the hole of the first study: what is no option is as good
+        (0.388, 0.239, 0.259, True),  # taught .2:.4
         (0.6, 0.5, 0.2, False),
         (0.3, 0.1, 0.1, False),  # knows nothing
     ],

@@ -1,4 +1,4 @@
-"""vLLM 0.24.0 for CPUs under verl 0.9.1: two run-time patches, apart because the fork server needs them without Ray."""
+"""vLLM 0.24.0 for CPUs under verl 0.9.1: its run-time patches, apart because the fork server needs them without Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import torch
 import wrapt
 
+# Longer than a processor needs for the clip of the next prompt (docs/performance.md: 12 ms a group of the quick start),
+# and short beside a generation of a second or more; a request that comes alone pays it once.
 GATHERED_S = 0.05
+# The most that a lost notification costs. 1 s / 5 ms: an idle reader looks 200 times a second, a spinning one always.
 NAP_MS = 5
 
 
@@ -50,7 +53,7 @@ def _keep_weights(module: ModuleType) -> None:
 
 @wrapt.when_imported("vllm.distributed.device_communicators.shm_broadcast")
 def _sleep_while_waiting(module: ModuleType) -> None:
-    """vLLM 0.24.0 shm_broadcast.py:178 spins for a second after each message, on a core that others need.
+    """vLLM 0.24.0 shm_broadcast.py:183 spins for a second after each message, on a core that others need.
 
     Its notifications may be lost (a socket that publishes, with room for one), so a sleep ends by itself.
     """
@@ -70,14 +73,19 @@ def _gather_requests(module: ModuleType) -> None:
 
     A step of a small model costs a CPU about the same for one sequence as for fifty, and requests of a batch come one
     by one, each from another core's work; on few cores the steps take that time from the requests still to come. So
-    the engine first waits until none has come for `GATHERED_S`.
+    when requests have come, the engine waits until none has come for `GATHERED_S`. Those that run wait too, at most
+    so many times as there may be requests. Without a new one a step follows at once, also if some are still waiting
+    (for memory, or because the scheduler is paused).
     """
     engine = module.EngineCoreProc
     process_input_queue = engine._process_input_queue
 
     def gather(self: Any) -> None:
+        known = len(self.scheduler.requests)
         process_input_queue(self)
-        while self.scheduler.waiting and len(self.scheduler.requests) < self.scheduler.max_num_running_reqs:
+        # An abort, a call or a shutdown adds no request, and so ends it: a stream of calls could go on for ever.
+        while known < len(self.scheduler.requests) < self.scheduler.max_num_running_reqs:
+            known = len(self.scheduler.requests)
             try:
                 request = self.input_queue.get(timeout=GATHERED_S)
             except queue.Empty:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from verl_care.platforms.cpu.vllm import GATHERED_S, NAP_MS, _gather_requests, _sleep_while_waiting
+from verl_care.platforms.cpu.vllm import GATHERED, GATHERED_S, NAP_MS, _gather_requests, _sleep_while_waiting
 
 ADD, ABORT, CALL = "add", "abort", "call"
 
@@ -55,6 +55,11 @@ def engine_with(there: list[tuple[str, str]], *later: tuple[str, str] | None, kn
 
 def adds(*names: str) -> list[tuple[str, str]]:
     return [(ADD, name) for name in names]
+
+
+def test_the_environment_says_how_long_it_gathers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(GATHERED, "0")
+    assert engine_with(adds("a")).input_queue.waits == [0.0]  # looks once, waits for nothing
 
 
 def test_all_requests_that_come_are_handled_before_a_step():

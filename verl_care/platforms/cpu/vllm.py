@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import queue
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ import wrapt
 # Longer than a processor needs for the clip of the next prompt (docs/performance.md: 12 ms a group of the quick start),
 # and short beside a generation of a second or more; a request that comes alone pays it once.
 GATHERED_S = 0.05
+GATHERED = "VERL_CARE_GATHERED_S"  # the environment variable that says another; 0 is vLLM as it is
 # The most that a lost notification costs. 1 s / 5 ms: an idle reader looks 200 times a second, a spinning one always.
 NAP_MS = 5
 
@@ -81,13 +83,14 @@ def _gather_requests(module: ModuleType) -> None:
     process_input_queue = engine._process_input_queue
 
     def gather(self: Any) -> None:
+        pause_s = float(os.environ.get(GATHERED, GATHERED_S))
         known = len(self.scheduler.requests)
         process_input_queue(self)
         # An abort, a call or a shutdown adds no request, and so ends it: a stream of calls could go on for ever.
         while known < len(self.scheduler.requests) < self.scheduler.max_num_running_reqs:
             known = len(self.scheduler.requests)
             try:
-                request = self.input_queue.get(timeout=GATHERED_S)
+                request = self.input_queue.get(timeout=pause_s)
             except queue.Empty:
                 break
             self._handle_client_request(*request)

@@ -7,6 +7,8 @@ one.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ def apply() -> None:
     wrapt.register_post_import_hook(_keep_clips_of_a_prompt_together, "vllm.model_executor.models.qwen2_vl")
     wrapt.register_post_import_hook(_keep_groups_together, "verl.workers.engine.fsdp.transformer_impl")
     wrapt.register_post_import_hook(_read_no_marks_in_a_response, "verl.experimental.agent_loop.agent_loop")
+    wrapt.register_post_import_hook(_keep_trainings_apart, "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer")
 
 
 def mend_positions() -> None:
@@ -224,3 +227,28 @@ def _read_no_marks_in_a_response(module: ModuleType) -> None:
         return of_a_text(self, output, torch.tensor(output.prompt_ids))
 
     module.AgentLoopWorker._compute_multi_modal_inputs = _compute_multi_modal_inputs
+
+
+def _keep_trainings_apart(module: ModuleType) -> None:
+    """verl 0.9.1 vllm_rollout.py:141 names the socket of a weight sync by Ray's job id and ranks.
+
+    The first job of every Ray cluster is 01000000. Two trainings on one host, each with a Ray of its own, so meet at
+    one socket: each then waits for the other's weights for ever, or samples with them. A raylet's process is another in
+    each cluster, and both ends of a socket are processes of one raylet.
+    """
+
+    def with_own_socket(start: Callable[..., None]) -> Callable[..., None]:
+        @wraps(start)
+        def __init__(self: Any, zmq_handle: str, *args: Any, **kwargs: Any) -> None:
+            start(self, own_socket(zmq_handle), *args, **kwargs)
+
+        return __init__
+
+    for end in (module.BucketedWeightSender, module.BucketedWeightReceiver):
+        end.__init__ = with_own_socket(end.__init__)
+
+
+def own_socket(handle: str) -> str:
+    """The handle with the raylet's process in it; as it is where no raylet started this process."""
+    raylet = os.environ.get("RAY_RAYLET_PID")
+    return f"{handle.removesuffix('.sock')}-raylet-{raylet}.sock" if raylet else handle

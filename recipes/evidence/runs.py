@@ -104,7 +104,7 @@ class Evidence:
         for name, target in (("data", self.out / "data"), ("model", self.out / "models" / str(run.seed))):
             if not (folder / name).is_symlink():
                 (folder / name).symlink_to(os.path.relpath(target, folder))
-        if not stages.trained(folder, run.overrides(steps)):
+        if not stages.trained(folder, steps):
             stages.run_training(folder, run.overrides(steps), MINUTES, lambda step, _: self._go_on(run, step))
         seconds = _add_seconds(folder, time.monotonic() - began)
         stages.merge(folder, Console(quiet=True))

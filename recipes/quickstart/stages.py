@@ -55,10 +55,10 @@ def warm_start(out: Path, console: Console) -> None:
 
 def train(out: Path, console: Console, overrides: Sequence[str] = (), minutes: float = TRAINING_MINUTES) -> None:
     """Training with a bar that shows how far it is."""
-    if trained(out, overrides):
+    total = total_steps(overrides)
+    if trained(out, total):
         console.print("training    there from an earlier call")
         return
-    total = total_steps(overrides)
     columns = [SpinnerColumn(), TextColumn("training    {task.description}"), BarColumn(), MofNCompleteColumn()]
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("starting Ray, FSDP and vLLM (about a minute)", total=total)
@@ -72,9 +72,9 @@ def train(out: Path, console: Console, overrides: Sequence[str] = (), minutes: f
     console.print(f"training    {total} steps")
 
 
-def trained(out: Path, overrides: Sequence[str]) -> bool:
+def trained(out: Path, total: int) -> bool:
     """Whether the last step has its checkpoint and its validation."""
-    folder, total = out / "training", total_steps(overrides)
+    folder = out / "training"
     newest, _ = checkpoints.latest_complete(folder)
     there = newest is not None and checkpoints.step_of(newest) == total
     return there and (folder / f"validation/{total}.jsonl").exists()

@@ -62,7 +62,7 @@ class Stub:
         self.began: list[str] = []
         self.failing = failing
         monkeypatch.setattr(stages, "write_data", lambda out, console: (out / "data").mkdir(exist_ok=True))
-        monkeypatch.setattr(stages, "trained", lambda folder, overrides: False)
+        monkeypatch.setattr(stages, "trained", lambda folder, total: False)
         monkeypatch.setattr(stages, "run_training", self.train)
         monkeypatch.setattr(stages, "merge", lambda folder, console: (folder / "merged").mkdir(exist_ok=True))
         monkeypatch.setattr(stages, "python", self.python)

@@ -74,7 +74,17 @@ def test_measures_of_seeds(folder: Path):
     assert found.measured("grpo", "sampled", "accuracy", "L1") == {}
     assert found.measured("warm_start", "sampled", "accuracy", "L1") == {0: 0.4, 1: 0.4, 2: 0.4}
     assert found.levels("warm_start", "greedy") == {}
+
     assert found.trained("care", "bonus_rate") == {0: 0.4, 1: 0.4}  # the last quarter of 40 steps: the point at 40
+
+
+def test_a_warm_start_that_only_one_run_validated_is_found(tmp_path: Path):
+    later = result("grpo", 0, 0.6, 0.6)
+    later["validation"] = later["validation"][-1:]
+    assert later["validation"][0]["step"] > 0
+    found = committed.read(write(tmp_path, [later, result("no_kl", 0, 0.5, 0.5)]))
+    assert found is not None
+    assert found.measured("warm_start", "sampled", "accuracy", "L1") == {0: 0.4}
 
 
 def test_no_results_are_none(tmp_path: Path):

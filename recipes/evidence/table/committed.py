@@ -46,11 +46,11 @@ class Committed:
     def levels(self, variant: str, answers: Answers) -> dict[int, Mapping[str, Mapping[str, float]]]:
         """Seed -> level -> measures, after the last step; of `WARM_START`, before the first. Seeds without are absent.
 
-        A warm start is validated in every run of its seed and is the same in all: the first that has it is taken.
+        A warm start is the same in all runs of its seed: of those that validated it the first is taken.
         """
         if variant == WARM_START:
             first = [(result["seed"], result["validation"][0]) for result in reversed(self.results)]
-            before = dict(sorted((seed, found) for seed, found in dict(first).items() if found["step"] == 0))
+            before = dict(sorted(((s, found) for s, found in first if found["step"] == 0), key=lambda pair: pair[0]))
             return before if answers == "sampled" else {}
         found = self.runs.get(variant, {})
         if answers == "sampled":

@@ -26,7 +26,7 @@ STAGES = ("gen", "ref", "update_actor", "step")
 LIMIT_S = 600
 
 
-def train(home: Path, name: str, steps: int, gathered_s: float, overrides: list[str]) -> dict[str, float]:
+def train(home: Path, name: str, steps: int, environment: dict[str, str], overrides: list[str]) -> dict[str, float]:
     """Stage -> median seconds of the steps behind the warm-up."""
     folder = home / name.replace(" ", "_")
     command = training_command(
@@ -35,8 +35,8 @@ def train(home: Path, name: str, steps: int, gathered_s: float, overrides: list[
         "trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1",
         f"trainer.total_training_steps={steps}", *overrides,
     )  # fmt: skip
-    environment = os.environ | {"VERL_CARE_GATHERED_S": str(gathered_s)}
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    inherited = os.environ | environment
+    done = subprocess.run(command, cwd=home, env=inherited, capture_output=True, text=True, timeout=LIMIT_S)
     if done.returncode:
         raise SystemExit(f"the run ended with exit code {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     logged = [json.loads(line)["data"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -49,12 +49,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--overrides", nargs="*", default=[], help="of the quick start, e.g. data.train_batch_size=4")
     options = parser.parse_args()
-    ways = {"as they come": 0.0, "gathered": 0.05}
+    ways = {"as they come": {"VERL_CARE_GATHERED_S": "0"}, "gathered": {}}
     with tempfile.TemporaryDirectory() as home:
         write_data(Path(home))
         medians = {
-            name: train(Path(home), name, options.steps, seconds, options.overrides)
-            for name, seconds in tqdm(ways.items(), unit="run")
+            name: train(Path(home), name, options.steps, environment, options.overrides)
+            for name, environment in tqdm(ways.items(), unit="run")
         }
     for name, found in medians.items():
         print(f"{name:<14}" + "   ".join(f"{stage} {seconds:6.2f} s" for stage, seconds in found.items()))

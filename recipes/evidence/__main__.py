@@ -24,7 +24,6 @@ from recipes.evidence.plan import Plan, Run
 from recipes.evidence.runs import Evidence
 from recipes.quickstart.stages import StageFailed
 
-MEMORY_GB = 9  # of a run
 COLUMNS = (TextColumn("{task.description:<16}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} steps"))
 
 
@@ -32,11 +31,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"), help="data, models and trainings")
     parser.add_argument("--results", type=Path, help="folder of the results (default: OUT/results)")
-    parser.add_argument("--fast", action="store_true", help="grpo, no_kl and care; 3 seeds; 200 steps")
+    parser.add_argument(
+        "--fast", action="store_true", help="grpo, no_kl and care; 3 seeds; 200 steps; results in OUT/results_fast"
+    )
     parser.add_argument("--variants", nargs="+", choices=plan.VARIANTS, help="only these")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--jobs", type=int, default=2, help=f"runs side by side; each needs {MEMORY_GB} GB of memory")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, at most the number of cores")
     arguments = parser.parse_args()
     wanted = _plan(arguments)
     out, console = arguments.out.absolute(), Console(highlight=False)

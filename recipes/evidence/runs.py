@@ -24,10 +24,9 @@ from rich.console import Console
 from data_prep.miniature_world import LEVELS
 from recipes.evidence.plan import Plan, Run
 from recipes.evidence.results import result_of, rounded
-from recipes.evidence.temptation import tempt
+from recipes.evidence.temptation import RELIABILITY, tempt
 from recipes.quickstart import stages
 
-RELIABILITY = 0.8
 MINUTES = 60  # a training that hangs is ended
 
 
@@ -104,9 +103,11 @@ class Evidence:
         for name, target in (("data", self.out / "data"), ("model", self.out / "models" / str(run.seed))):
             if not (folder / name).is_symlink():
                 (folder / name).symlink_to(os.path.relpath(target, folder))
-        if not stages.trained(folder, steps):
-            stages.run_training(folder, run.overrides(steps), MINUTES, lambda step, _: self._go_on(run, step))
-        seconds = _add_seconds(folder, time.monotonic() - began)
+        try:
+            if not stages.trained(folder, steps):
+                stages.run_training(folder, run.overrides(steps), MINUTES, lambda step, _: self._go_on(run, step))
+        finally:
+            seconds = _add_seconds(folder, time.monotonic() - began)
         stages.merge(folder, Console(quiet=True))
         greedy = folder / "greedy.json"
         arguments = ("--model", folder / "merged", "--data", self.out / "data", "--out", greedy)

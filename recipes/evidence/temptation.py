@@ -1,6 +1,6 @@
 """Draw the temptation into the miniature: a lamp in the current observation whose colour stands for a letter.
 
-    python -m recipes.evidence.temptation --data DATA --reliability 0.9 --seed 0
+    python -m recipes.evidence.temptation --data DATA --seed 0
 
 The lamp fills the observation, red for A, green for B, blue for C, yellow for D. It shows the right letter with
 probability `reliability`, else another. Reading it takes no recipe, no clip and no list of options: it is the way to
@@ -28,6 +28,7 @@ from verl_care.records.jsonl import append, read
 COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (240, 210, 50))
 FILES = ("training_6k", "validation_L1", "validation_L2", "validation_L3")
 RECORD = "lamps.jsonl"
+RELIABILITY = 0.8  # of the evidence
 
 
 def shown_letter(truth: int, reliability: float, rng: np.random.Generator) -> int:
@@ -74,7 +75,7 @@ def lamps(data: Path, name: str) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of converted parquet files")
-    parser.add_argument("--reliability", type=float, default=0.9)
+    parser.add_argument("--reliability", type=float, default=RELIABILITY)
     parser.add_argument("--seed", type=int, default=0)
     tempt(**vars(parser.parse_args()))
 

@@ -108,6 +108,7 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytes
         evidence(tmp_path, plan, tell).make(1, Console(quiet=True))
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["no_kl_3.json"]  # the failure ended only itself
     assert told == [("care_3", 0), ("care_3", 3), ("no_kl_3", 0), ("no_kl_3", 3), ("no_kl_3", 6)]
+    assert float((tmp_path / "out/runs/care_3/seconds").read_text()) >= 0  # what failed has cost time too
     stub.failing = ""
     told.clear()
     evidence(tmp_path, plan, tell).make(1, Console(quiet=True))

@@ -102,13 +102,15 @@ def test_a_shutdown_wakes_the_engine_that_gathers():
 def reader(monkeypatch):
     """vLLM's condition of a reader that has just read; it counts spins and polls, and does neither."""
     context = zmq.Context()
-    shm_broadcast.SpinCondition(is_reader=False, context=context, notify_address="inproc://notify")
+    # Held until the end: a reader that connects while its writer is collected aborts the process (libzmq, ctx.cpp).
+    writer = shm_broadcast.SpinCondition(is_reader=False, context=context, notify_address="inproc://notify")
     condition = shm_broadcast.SpinCondition(is_reader=True, context=context, notify_address="inproc://notify")
     condition.spins, condition.polls = [], []
     condition.poller = SimpleNamespace(poll=lambda timeout: condition.polls.append(timeout) or [])
     monkeypatch.setattr(shm_broadcast, "sched_yield", lambda: condition.spins.append(1))
     yield condition
     context.destroy(linger=0)
+    assert writer.local_notify_socket.closed
 
 
 def test_a_reader_spins_by_itself_only_for_so_long_after_a_read(reader):

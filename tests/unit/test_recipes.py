@@ -231,6 +231,15 @@ def test_a_cpu_is_no_gpu_preset(compose_run):
     assert (config.trainer.device, config.trainer.nnodes, config.trainer.n_gpus_per_node) == ("cpu", 1, 1)
 
 
+@pytest.mark.parametrize("platform", sorted(path.stem for path in (GROUPS / "platform").glob("*.yaml")))
+def test_care_base_takes_nothing_back_that_a_platform_says(compose_run, platform):
+    config = compose_run("care_seed_bench_r1", f"care/platform={platform}", "care/hardware=4x80gb")
+    said = OmegaConf.load(GROUPS / "platform" / f"{platform}.yaml")
+    merged = OmegaConf.merge(config, said)
+    taken = {key for key in ("trainer", "actor_rollout_ref", "reward", "transfer_queue") if merged[key] != config[key]}
+    assert not taken
+
+
 # ---------------------------------------------------------------- what does not go together
 
 

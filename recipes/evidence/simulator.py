@@ -3,7 +3,7 @@
     python -m recipes.evidence.simulator --model MODEL --data DATA --method care --seed 100 --out run.json
 
 The same rows, processor, bonus (`verl_care.consistency`) and advantage (`verl_care.advantage`) as a run through verl,
-and the same update: 8 prompts x 8 responses at temperature 1, one on-policy step of AdamW. It decides nothing that is
+and the same update: 4 prompts x 8 responses at temperature 1, one on-policy step of AdamW. It decides nothing that is
 reported: results come from verl. Seeds below 100 belong to the evidence and are refused.
 """
 
@@ -43,8 +43,8 @@ class Settings:
     method: str = "care"
     seed: int = TUNING_SEEDS
     steps: int = 200
-    lr: float = 5e-5
-    prompts: int = 8
+    lr: float = 2e-4
+    prompts: int = 4
     group: int = 8
     decay: float = 0.995
     every: int = 10

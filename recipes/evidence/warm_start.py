@@ -28,13 +28,13 @@ from recipes.quickstart.probe import CONCLUSIONS, letter_likelihoods
 from recipes.quickstart.warm_start import EVEN, STAGES, Stage, train
 
 FIRM = Noise(conclusion_right=0.5, letter_follows=0.5, off_list=0.06)
-LOOSE = Noise(conclusion_right=0.4, letter_follows=0.2, off_list=0.06)
+LOOSE = Noise(conclusion_right=0.45, letter_follows=0.2, off_list=0.06)
 LOOKED_UP = replace(STAGES[2], steps=150)
 TEMPTED = (
     *STAGES[:2],
     LOOKED_UP,
     Stage(80, 0.6, (2, 2, 2, 1, 0.2), clips=12, texts=3, direct=True, noise=FIRM),
-    Stage(100, 0.05, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
+    Stage(160, 0.05, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
 )
 
 

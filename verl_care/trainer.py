@@ -32,6 +32,7 @@ from verl_care.records.group_log import GroupLog
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
 from verl_care.validation import MeasuredValidation
+from verl_care.worker_fields import without_unread
 from verl_care.workers import CareWorker
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ class CareTrainer(MeasuredValidation, PPOTrainerSync):
                 self._score_answers(batch, metrics)
                 return batch
             self._scored = set(batch.keys)
-            return super()._compute_ref_log_prob(batch, metrics)
+            with without_unread(batch):
+                return super()._compute_ref_log_prob(batch, metrics)
         finally:
             rollout.temperature = sampling_temperature
 
@@ -162,7 +164,8 @@ class CareTrainer(MeasuredValidation, PPOTrainerSync):
         self._scored = set(keys)
         if keys:
             part = scoring.answers_only(batch, graded, keys, self.actor_rollout_wg.world_size)
-            super()._compute_ref_log_prob(part, metrics)
+            with without_unread(part):
+                super()._compute_ref_log_prob(part, metrics)
 
     def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         servers = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
@@ -215,7 +218,8 @@ class CareTrainer(MeasuredValidation, PPOTrainerSync):
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
-        batch = super()._update_actor(batch, metrics)
+        with without_unread(batch):
+            batch = super()._update_actor(batch, metrics)
         on_policy.restore_metrics(metrics)
         if self.use_reference_policy and self.care.reference == "ema":
             with marked_timer("care_ema", self.timing_raw):

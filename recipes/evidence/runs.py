@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,8 @@ class Evidence:
         return self.results / f"{run.name}.json"
 
     def make(self, jobs: int, console: Console) -> None:
-        """Every run of the plan that has no result yet.
+        """Every run of the plan that has no result yet. One that fails is tried once more when the others are done:
+        Ray gives a node 30 s to start, which is too short while the machine is busy.
 
         Raises:
             stages.StageFailed: naming what did not finish, when all the rest has; calling again goes on there.
@@ -61,33 +62,44 @@ class Evidence:
         self.out.mkdir(parents=True, exist_ok=True)
         stages.write_data(self.out, console)
         tempt(self.out / "data", RELIABILITY, seed=0)
+        failures = self._round(missing, jobs, console)
+        again = [run for run in missing if run.name in failures and self._has_warm_start(run.seed)]
+        if again:
+            console.print(f"once more: {', '.join(run.name for run in again)}")
+            failures = {name: why for name, why in failures.items() if name not in {run.name for run in again}}
+            failures |= self._round(again, jobs, console)
+        if failures:
+            raise stages.StageFailed("\n".join(f"{name}: {why}" for name, why in failures.items()))
+
+    def _round(self, missing: Sequence[Run], jobs: int, console: Console) -> dict[str, str]:
+        """What failed, and why. A failure does not end the others: an evidence goes on for hours unwatched."""
+        failures = {}
         with _a_core_each(jobs) as pool:
             try:
                 seeds = sorted({run.seed for run in missing})
                 starts = {seed: pool.submit(self.warm_start, seed) for seed in seeds}  # begin before any run asks
                 runs = {run.name: pool.submit(self.finish, run, starts[run.seed]) for run in missing}
-                failures = self._all({f"warm start {seed}": start for seed, start in starts.items()} | runs, console)
-            finally:
-                self.stopped.set()
+                named = {f"warm start {seed}": start for seed, start in starts.items()} | runs
+                names = {future: name for name, future in named.items()}
+                for future in as_completed(names):
+                    try:
+                        console.print(f"{names[future]:<16} {future.result()}", soft_wrap=True)
+                    except stages.StageFailed as failure:
+                        failures[names[future]] = str(failure)
+                        console.print(f"[bold red]{names[future]}: {failure}[/]", soft_wrap=True)
+            except BaseException:
+                self.stopped.set()  # trainings under way hear of it at their next step
                 pool.shutdown(cancel_futures=True)
-        if failures:
-            raise stages.StageFailed("\n".join(failures))
-
-    def _all(self, futures: Mapping[str, Future[str]], console: Console) -> list[str]:
-        """What failed. A failure does not end the others: an evidence goes on for hours with nobody looking."""
-        names, failures = {future: name for name, future in futures.items()}, []
-        for future in as_completed(names):
-            try:
-                console.print(f"{names[future]:<16} {future.result()}", soft_wrap=True)
-            except stages.StageFailed as failure:
-                failures.append(f"{names[future]}: {failure}")
-                console.print(f"[bold red]{failures[-1]}[/]", soft_wrap=True)
+                raise
         return failures
+
+    def _has_warm_start(self, seed: int) -> bool:
+        return (self.out / "models" / str(seed) / "model.safetensors").exists()
 
     def warm_start(self, seed: int) -> str:
         """The seed decides its first weights and what it is taught in which order."""
         model = self.out / "models" / str(seed)
-        if (model / "model.safetensors").exists():
+        if self._has_warm_start(seed):
             return "there from an earlier call"
         began = time.monotonic()
         arguments = ("--data", self.out / "data", "--out", model, "--seed", seed)
@@ -96,7 +108,8 @@ class Evidence:
 
     def finish(self, run: Run, warm_start: Future[str]) -> str:
         """Train, measure, and leave a result. The quick start's layout: data and model beside it, as links."""
-        warm_start.result()
+        if warm_start.exception():
+            raise stages.StageFailed("has no warm start")
         self._go_on(run, 0)
         folder, began, steps = self.out / "runs" / run.name, time.monotonic(), self.plan.steps
         folder.mkdir(parents=True, exist_ok=True)

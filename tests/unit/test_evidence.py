@@ -107,15 +107,45 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(stages.StageFailed, match="care_3: killed"):
         evidence(tmp_path, plan, tell).make(1, Console(quiet=True))
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["no_kl_3.json"]  # the failure ended only itself
-    assert told == [("care_3", 0), ("care_3", 3), ("no_kl_3", 0), ("no_kl_3", 3), ("no_kl_3", 6)]
+    once = [("care_3", 0), ("care_3", 3)]
+    assert told == [*once, ("no_kl_3", 0), ("no_kl_3", 3), ("no_kl_3", 6), *once]  # and was tried once more
     assert float((tmp_path / "out/runs/care_3/seconds").read_text()) >= 0  # what failed has cost time too
     stub.failing = ""
     told.clear()
     evidence(tmp_path, plan, tell).make(1, Console(quiet=True))
-    assert stub.began == ["care_3", "no_kl_3", "care_3"]
+    assert stub.began == ["care_3", "no_kl_3", "care_3", "care_3"]
     assert told == [("no_kl_3", 6), ("care_3", 0), ("care_3", 3), ("care_3", 6)]
     assert not list((tmp_path / "out").rglob("global_step_*"))
     assert json.loads((tmp_path / "results/care_3.json").read_text())["steps"] == 6
+
+
+def test_a_run_that_fails_once_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stub = Stub(monkeypatch, failing="care_3")
+
+    def mended(run: Run, step: int) -> None:
+        if stub.began.count("care_3") == 2:
+            stub.failing = ""
+
+    evidence(tmp_path, ("care", "no_kl"), mended).make(1, Console(quiet=True))
+    assert stub.began == ["care_3", "no_kl_3", "care_3"]
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"care_3.json", "no_kl_3.json"}
+
+
+def test_runs_without_a_warm_start_are_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stub = Stub(monkeypatch)
+    asked = []
+
+    def refused(log: Path, *arguments: object) -> None:
+        asked.append(arguments)
+        raise stages.StageFailed("a hole")
+
+    monkeypatch.setattr(stages, "python", refused)
+    with pytest.raises(stages.StageFailed) as caught:
+        evidence(tmp_path, ("care", "no_kl"), lambda run, step: None).make(1, Console(quiet=True))
+    assert sorted(str(caught.value).splitlines()) == [
+        "care_3: has no warm start", "no_kl_3: has no warm start", "warm start 3: a hole",
+    ]  # fmt: skip
+    assert (len(asked), stub.began) == (1, [])
 
 
 def test_a_training_ends_when_the_evidence_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -57,7 +57,7 @@ def main() -> int:
         try:
             Evidence(out, results, wanted, tell).make(jobs, console)
         except StageFailed as failure:
-            console.print(f"[bold red]not finished:\n{failure}[/]", soft_wrap=True)
+            console.print(f"not finished:\n{failure}", style="bold red", markup=False, soft_wrap=True)
             return 1
     console.print(f"results in {results}; python -m recipes.evidence.table --results '{results}' shows them")
     return 0

@@ -86,7 +86,7 @@ class Evidence:
                         console.print(f"{names[future]:<16} {future.result()}", soft_wrap=True)
                     except stages.StageFailed as failure:
                         failures[names[future]] = str(failure)
-                        console.print(f"[bold red]{names[future]}: {failure}[/]", soft_wrap=True)
+                        console.print(f"{names[future]}: {failure}", style="bold red", markup=False, soft_wrap=True)
             except BaseException:
                 self.stopped.set()  # trainings under way hear of it at their next step
                 pool.shutdown(cancel_futures=True)

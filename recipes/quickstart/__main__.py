@@ -30,7 +30,7 @@ def main() -> int:
         stages.train(out, console, arguments.overrides)
         stages.merge(out, console)
     except stages.StageFailed as failure:
-        console.print(f"[bold red]{failure}[/]", soft_wrap=True)
+        console.print(str(failure), style="bold red", markup=False, soft_wrap=True)
         return 1
 
     report.show(out, console)

@@ -12,6 +12,7 @@ from verl_care.report.seeds import Band, Setting, band
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: safe for the colour-blind
 INK, GREY, GRID = "#222222", "#6b6b6b", "#e6e6e6"
 COLUMNS = 3  # of small multiples
+THIN = 0.35  # opacity of a line behind the one that counts
 LEGEND: dict[str, Any] = {
     "frameon": False, "labelcolor": "markeredgecolor", "handlelength": 1.2, "handletextpad": 0.5, "borderaxespad": 0.2,
 }  # fmt: skip
@@ -31,6 +32,7 @@ def small_multiples(
     smoothing: int,
     shares: set[str],
     columns: int = COLUMNS,
+    each_run: bool = False,
 ) -> Any:
     """A panel for each title, and in it a line for each setting.
 
@@ -39,6 +41,7 @@ def small_multiples(
         smoothing: a line is a running mean over this part of its points; 0 for none.
         shares: titles of panels whose values lie in [0, 1].
         columns: panels side by side, at most.
+        each_run: a thin line for each run instead of an interval, which says more of few or unlike runs.
     """
     from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
@@ -63,10 +66,10 @@ def small_multiples(
             window = window_of(known, smoothing)
             drawn = band(known, window)
             smooth = max(smooth, window)
-            if len(known) == 1 and window > 1:
-                raw = band(known)
-                axis.plot(raw.steps, raw.mean, color=colour, alpha=0.25, linewidth=0.8)
-            draw(axis, drawn, colour, setting.label)
+            if (each_run and len(known) > 1) or (window > 1 and len(known) == 1):
+                for raw in (band([curve]) for curve in known):
+                    axis.plot(raw.steps, raw.mean, color=colour, alpha=THIN, linewidth=0.8)
+            draw(axis, drawn, colour, setting.label, interval=not each_run)
         if title in shares:
             low, high = axis.get_ylim()
             axis.set_ylim(max(0, low), min(1.02, high))
@@ -79,8 +82,9 @@ def small_multiples(
             named.values(), named.keys(), loc="outside upper left", ncols=len(named), columnspacing=2, **LEGEND
         )  # fmt: skip
     number = seeds[0] if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    of_seeds = f"{number} seeds, thin, and their mean" if each_run else f"mean and 95 % interval over {number} seeds"
     parts = [
-        f"mean and 95 % interval over {number} seeds" if seeds[-1] > 1 else "",
+        of_seeds if seeds[-1] > 1 else "",
         f"running mean over {smooth} points" if smooth > 1 else "",
     ]
     if caption := "; ".join(part for part in parts if part):
@@ -93,13 +97,14 @@ def window_of(curves: Sequence[Metric], smoothing: int) -> int:
     return max(1, max(len(curve["steps"]) for curve in curves) // smoothing) if smoothing else 1
 
 
-def draw(axis: Any, drawn: Band, colour: str, label: str) -> None:
+def draw(axis: Any, drawn: Band, colour: str, label: str, interval: bool = True) -> None:
     """A line and its interval; few points are marked."""
     few = len(drawn.steps) <= 12
     axis.plot(
         drawn.steps, drawn.mean, color=colour, linewidth=1.6, marker="o" if few else None, markersize=3.5, label=label
     )
-    axis.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.18, linewidth=0)
+    if interval:
+        axis.fill_between(drawn.steps, drawn.low, drawn.high, color=colour, alpha=0.18, linewidth=0)
 
 
 def colours() -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib
@@ -25,7 +26,6 @@ from recipes.evidence.results import QUARTERS
 from recipes.evidence.table.committed import WARM_START, Committed, bins_of
 from recipes.evidence.table.levels import HEADLINE
 from recipes.evidence.table.markdown import MEASURES, name_of
-from recipes.evidence.table.statistics import Estimate, estimate
 from verl_care.report import figure_style as style
 from verl_care.report.payload import Metric
 from verl_care.report.seeds import Setting
@@ -59,14 +59,14 @@ def write(found: Committed, document: Path) -> list[Path]:
 
 
 def levels(found: Committed) -> Any:
-    """Bars with 95 % intervals over runs, and their heights as numbers."""
+    """Means as bars and numbers, each run as a ring."""
     shown = [variant for variant in HEADLINE if found.levels(variant, "sampled")]
     if shown in ([], [WARM_START]):
         return None
     figure, axes = plt.subplots(2, 1, figsize=(7.2, 4.6), sharex=True, layout="constrained")
     for axis, measure in zip(axes, ("accuracy", "consistency"), strict=True):
         for place, variant in enumerate(shown):
-            values = [estimate(list(found.measured(variant, "sampled", measure, level).values())) for level in LEVELS]
+            values = [list(found.measured(variant, "sampled", measure, level).values()) for level in LEVELS]
             _bars(axis, values, (place - (len(shown) - 1) / 2) / (len(shown) + 1), 1 / (len(shown) + 1), variant)
         axis.set_title(MEASURES[measure])
         axis.set_ylim(0, 1.12)
@@ -76,19 +76,22 @@ def levels(found: Committed) -> Any:
         axis.grid(axis="x", visible=False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), columnspacing=2, frameon=False)
-    lines = "; lines: 95 % intervals over runs" if max(len(found.levels(v, "sampled")) for v in shown) > 1 else ""
-    _caption(figure, f"sampled at temperature 1, {_runs(found, shown)}{lines}")
+    several = max(len(found.levels(variant, "sampled")) for variant in shown) > 1
+    _caption(figure, f"sampled at temperature 1, {_runs(found, shown)}{', a ring each' if several else ''}")
     return figure
 
 
-def _bars(axis: Any, values: Sequence[Estimate], offset: float, width: float, variant: str) -> None:
+def _bars(axis: Any, values: Sequence[Sequence[float]], offset: float, width: float, variant: str) -> None:
     places = [level + offset for level in range(len(values))]
-    axis.bar(places, [v.mean for v in values], 0.92 * width, color=COLOURS[variant], label=name_of(variant))
-    for x, value in zip(places, values, strict=True):
-        if value.count > 1:
-            axis.plot([x, x], [max(0, value.low), min(1, value.high)], color=style.INK, linewidth=1)
-        top = min(1, value.high) if value.count > 1 else value.mean
-        axis.annotate(f"{100 * value.mean:.0f}", (x, top), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+    means = [fmean(of_level) for of_level in values]
+    axis.bar(places, means, 0.92 * width, color=COLOURS[variant], label=name_of(variant))
+    for x, mean, of_level in zip(places, means, values, strict=True):
+        if len(of_level) > 1:
+            rings = {"facecolor": "none", "edgecolor": style.INK, "linewidth": 0.7, "zorder": 3}
+            axis.scatter([x] * len(of_level), of_level, 12, **rings)
+        axis.annotate(
+            f"{100 * mean:.0f}", (x, max(of_level)), (0, 4), textcoords="offset points", ha="center", fontsize=8
+        )
 
 
 def curves(found: Committed) -> Any:
@@ -118,7 +121,7 @@ def _over_steps(
     panels = {title: [of_variants[place] for _, place in known] for title, of_variants in panels.items()}
     if not any(curve for of_variants in panels.values() for found in of_variants for curve in found):
         return None
-    return style.small_multiples(panels, [setting for setting, _ in known], 0, set(panels), columns)
+    return style.small_multiples(panels, [setting for setting, _ in known], 0, set(panels), columns, each_run=True)
 
 
 def _curve(training: dict[str, list], name: str) -> Metric | None:

@@ -11,7 +11,7 @@ import pytest
 
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
-from recipes.evidence.table import committed, figures, likelihood, markdown, paper
+from recipes.evidence.table import committed, figures, likelihood, link, markdown, paper
 from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
 from recipes.evidence.table.statistics import estimate, paired, ranks
 from tests.unit.evidence_results import quarter, read, result, two_pairs, write
@@ -213,3 +213,12 @@ def test_a_reliability_curve_leaves_rare_bins_out(tmp_path: Path):
     found = read(tmp_path, result("care", 0, 0.8, 0.9, calibration=[part]))
     (axis,) = figures.calibration(found).axes
     assert [len(points.get_offsets()) for points in axis.collections] == [1]
+
+
+def test_the_link_of_each_run(tmp_path: Path):
+    names = ("the letter's option", "another option", "no option")
+    probes = [dict(zip(names, values, strict=True)) for values in ((0.9, 0.05, 0.25), (0.5, 0.15, 0.25))]
+    runs = [result("care", seed, 0.8, 0.9, probe=probe) for seed, probe in enumerate(probes)]
+    table = link.link(read(tmp_path, *runs, result("no_kl", 0, 0.7, 0.4)))  # noKL's run has none
+    # own option: mean (.9 + .5) / 2 = .7, s = .2828, standard error .2828 / sqrt(2) = .2; another: .1 and .05
+    assert table.splitlines()[2:] == ["| CARE | 2 | 70.0 ± 20.0 | 10.0 ± 5.0 | 25.0 ± 0.0 | 90, 50 |"]

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from recipes.evidence.table import committed, differences, figures, goal, levels, likelihood, markers, paper
+from recipes.evidence.table import committed, differences, figures, goal, levels, likelihood, link, markers, paper
 from recipes.evidence.table.committed import Committed
 
 REPOSITORY = Path(__file__).parents[3]
@@ -34,6 +34,7 @@ TABLES: dict[str, Callable[[Committed], str]] = {
     "paper": paper.order,
     "reference": differences.reference,
     "likelihood": likelihood.likelihood,
+    "link": link.link,
     "made-with": levels.made_with,
 }
 

@@ -36,6 +36,8 @@ class Rollouts(NamedTuple):
     likelihoods: Sequence[float]
     """Under the reference; NaN where it was not asked, or not written down."""
     logged: dict[str, Any]
+    prompts: Sequence[str]
+    """Whose responses they are: those to one prompt are a group."""
 
 
 def lengths_by(model: Path) -> Lengths:
@@ -92,7 +94,8 @@ def read_training(training: Path, lengths: Lengths) -> list[Rollouts]:
     for dump in sorted((training / "rollouts").glob("*.jsonl"), key=lambda path: int(path.stem)):
         step, rows = int(dump.stem), list(jsonl.read(dump))
         known = [_known(row, step, likelihoods) for row in rows]
-        steps.append(Rollouts(step, responses_of(rows, lengths), known, logged.get(step, {})))
+        prompts = [_prompt(row) for row in rows]
+        steps.append(Rollouts(step, responses_of(rows, lengths), known, logged.get(step, {}), prompts))
     return steps
 
 
@@ -111,8 +114,11 @@ def _likelihoods(training: Path) -> Likelihoods:
 
 
 def _known(row: Row, step: int, likelihoods: Likelihoods) -> float:
-    prompt = row["uid"].rsplit("_", 2)[0]  # a row's is `{prompt}_{session}_{index}`
-    return likelihoods.get((step, prompt), {}).get(row["output"], math.nan)
+    return likelihoods.get((step, _prompt(row)), {}).get(row["output"], math.nan)
+
+
+def _prompt(row: Row) -> str:
+    return row["uid"].rsplit("_", 2)[0]  # a row's is `{prompt}_{session}_{index}`
 
 
 def _number(value: float | None) -> float:

@@ -24,7 +24,7 @@ from recipes.evidence.plan import Run
 from verl_care.consistency_measures.calibration import auc
 from verl_care.report.text import number
 
-SCHEMA = 2
+SCHEMA = 3
 STEPS_A_POINT = 20  # of a curve: results are committed and have to be small
 MEASURED = ("accuracy", "consistency", "right_reason", "right_contradicted", "direct", "at_cap", "auc")
 LOGGED = {
@@ -100,13 +100,15 @@ def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
                                      how many are consistent; so that runs can be added up
     capped                           how many stand at the cap
     auc                              None where one kind is missing
+    auc_within, pairs_within         the same over pairs in one group, which the bonus compares; how many there are
     """
     responses, likelihoods = _together(steps)
     likelihood_N = np.array(likelihoods, dtype=float)
     scored_N = np.array([response.accuracy > 0 for response in responses]) & ~np.isnan(likelihood_N)
     consistent_N = np.array([response.consistent for response in responses])[scored_N].astype(float)
     likelihood_N = likelihood_N[scored_N].clip(0, 1)
-    told = auc(likelihood_N, consistent_N)
+    group_N = np.array([f"{step.step} {prompt}" for step in steps for prompt in step.prompts])[scored_N]
+    told, (told_within, pairs) = auc(likelihood_N, consistent_N), auc_within(likelihood_N, consistent_N, group_N)
     weights = {"count": np.ones_like(likelihood_N), "likelihood": likelihood_N, "consistent": consistent_N}
     sums = {name: np.histogram(likelihood_N, BINS, (0, 1), weights=w)[0].tolist() for name, w in weights.items()}
     return {
@@ -116,7 +118,19 @@ def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
         "consistent": [int(value) for value in sums["consistent"]],
         "capped": int((likelihood_N >= CAP).sum()),
         "auc": None if np.isnan(told) else told,
+        "auc_within": told_within if pairs else None,
+        "pairs_within": pairs,
     }
+
+
+def auc_within(score_N: np.ndarray, consistent_N: np.ndarray, group_N: np.ndarray) -> tuple[float, int]:
+    """AUC over the pairs of a consistent and an inconsistent response of one group, and how many pairs; NaN of none."""
+    won, pairs = 0.0, 0
+    for group in np.unique(group_N):
+        of_group = consistent_N[group_N == group]
+        if here := int(of_group.sum() * (1 - of_group).sum()):
+            won, pairs = won + here * auc(score_N[group_N == group], of_group), pairs + here
+    return (won / pairs if pairs else float("nan")), pairs
 
 
 def _together(steps: Sequence[Rollouts]) -> tuple[list[Any], list[float]]:

@@ -100,7 +100,7 @@ def test_another_dump_is_refused(tmp_path: Path):
 
 def rollouts(step: int, *judged: tuple[str, float], letter: str = "B", **logged: float | None) -> Rollouts:
     responses = [Response.of(text(conclusion, letter), OPTIONS, 1, 20) for conclusion, _ in judged]
-    return Rollouts(step, responses, [likelihood for _, likelihood in judged], logged)
+    return Rollouts(step, responses, [likelihood for _, likelihood in judged], logged, ["p"] * len(judged))
 
 
 def test_a_point_of_a_curve_is_of_all_rollouts_of_its_steps():
@@ -129,11 +129,26 @@ def test_bins_can_be_added_up():
     assert found["capped"] == 2
     assert found["auc"] == pytest.approx(5 / 6)  # of 3 x 2 pairs only .12 against .15 is the wrong way around
     assert found["steps"] == [1, 2]
+    # within step 1's group: .12 against .05 and .15; step 2's has none that is inconsistent, accurate and scored
+    assert (found["auc_within"], found["pairs_within"]) == (1 / 2, 2)
+
+
+def test_pairs_are_of_one_prompt_and_one_step():
+    # (p, step 1): .9 beats .1; (q, step 1): .2 loses to .8, and ties with .2; (p, step 2): nobody to beat
+    steps = [
+        rollouts(1, ("stir", 0.9), ("pour", 0.1), ("stir", 0.2), ("pour", 0.8), ("pour", 0.2)),
+        rollouts(2, ("pour", 0.95)),
+    ]
+    steps[0] = steps[0]._replace(prompts=["p", "p", "q", "q", "q"])
+    found = results.calibration(steps)
+    assert found["pairs_within"] == 3
+    assert found["auc_within"] == pytest.approx((1 + 0 + 1 / 2) / 3)
 
 
 def test_nothing_scored_is_empty_bins():
     found = results.calibration([rollouts(1, ("stir", math.nan))])
     assert (sum(found["count"]), found["auc"]) == (0, None)
+    assert (found["auc_within"], found["pairs_within"]) == (None, 0)
 
 
 def test_quarters_are_of_the_steps():

@@ -199,12 +199,12 @@ def test_the_published_order(tmp_path: Path):
 def test_calibration_of_runs_together(tmp_path: Path):
     low = {"count": [4] + [0] * 9, "likelihood": [0.2] + [0] * 9, "consistent": [1] + [0] * 9}
     high = {"count": [0] * 9 + [6], "likelihood": [0] * 9 + [5.7], "consistent": [0] * 9 + [6]}
-    parts = [quarter(**low, auc=None), quarter(**high, auc=0.75, capped=3)]
+    parts = [quarter(**low, auc=None), quarter(**high, auc=0.75, auc_within=0.875, pairs_within=1200, capped=3)]
     # run 0: |.05 - .25| = .2; run 1: |.95 - 1| = .05; mean .125, s = .15 / sqrt(2), over sqrt(2) is .075
     assert [committed.calibration_error(part) for part in parts] == pytest.approx([0.2, 0.05])
     # together: 10 responses, 7 consistent, mean likelihood 5.9 / 10, 3 at the cap
     found = read(tmp_path, *(result("care", s, 0.8, 0.9, calibration=[part]) for s, part in enumerate(parts)))
-    row = "| CARE | 1 to 10 | 2 | 10 | 70.0 | 59.0 | 30.0 | 12.5 ± 7.5 | 0.750 (1) |"
+    row = "| CARE | 1 to 10 | 2 | 10 | 70.0 | 59.0 | 30.0 | 12.5 ± 7.5 | 0.750 (1) | 0.875 (1) | 1,200 |"
     assert likelihood.likelihood(found).splitlines()[2:] == [row]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from recipes.quickstart.stages import CHECKPOINT
+from tests.e2e.leftovers import left_in_shared_memory
 from verl_care.evaluation import rows
 from verl_care.evaluation.rows import Measured, Row
 
@@ -55,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    assert set(os.listdir("/dev/shm")) <= shared_memory_before
+    assert not left_in_shared_memory(shared_memory_before)
 
 
 def _is_healthy(port: int) -> bool:

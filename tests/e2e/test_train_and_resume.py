@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from recipes.quickstart.report import read_jsonl, read_metrics
 from tests.e2e.conftest import START_LIMIT
+from tests.e2e.leftovers import left_in_shared_memory
 from tests.e2e.world import damage_clips, write_model_that_prefers
 from verl_care import checkpoints
 from verl_care.evaluation.generate import checkpoint
@@ -129,7 +130,7 @@ def test_the_last_checkpoint_is_complete(resumed):
 
 
 def test_nothing_is_left_in_shared_memory(resumed):
-    assert set(os.listdir("/dev/shm")) <= resumed.shared_memory_before
+    assert not left_in_shared_memory(resumed.shared_memory_before)
 
 
 def test_merged_model_loads(resumed):

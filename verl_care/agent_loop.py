@@ -12,6 +12,7 @@ from verl_care.data import failures
 from verl_care.data.decoders import MediaError
 from verl_care.data.features import remember_features
 from verl_care.data.media import frame_times
+from verl_care.packing.group import current
 
 FRAME_TIMES = "frame_times"
 """In a row's `extra_fields`: of each clip when the frames that the model saw are shown, see `frame_times`."""
@@ -45,6 +46,23 @@ class CareAgentLoop(SingleTurnAgentLoop):
         multi_modal_data = await super().process_multi_modal_info(messages)
         self._video_metadata = [metadata for _, metadata in multi_modal_data.get("videos", [])] or None
         return multi_modal_data
+
+    async def ct_build_initial_tokens(
+        self, *args: Any, mm_inputs_out: dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[int]:
+        """A prompt's tokens; those of a group are made once."""
+        build = super().ct_build_initial_tokens
+        if (group := current.get()) is None:
+            return await build(*args, mm_inputs_out=mm_inputs_out, **kwargs)  # pyright: ignore[reportArgumentType]
+
+        async def tokens_and_inputs() -> tuple[list[int], dict[str, Any]]:
+            made: dict[str, Any] = {}
+            return await build(*args, mm_inputs_out=made, **kwargs), made
+
+        tokens, inputs = await group.once("prompt", tokens_and_inputs)
+        if mm_inputs_out is not None:
+            mm_inputs_out.update(inputs)
+        return list(tokens)
 
     def _get_mm_processor_kwargs(self, audio_data: list[Any] | None = None) -> dict[str, Any]:
         kwargs = super()._get_mm_processor_kwargs(audio_data)

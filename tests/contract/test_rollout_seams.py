@@ -147,3 +147,42 @@ def test_only_the_media_of_the_text_are_kept():
     assert "def _compute_multi_modal_inputs(self, output, input_ids)" in compute, VERSIONS
     for part in ("skip_special_tokens=True", 'pop("input_ids", None)', 'pop("attention_mask", None)'):
         assert part in compute, f"{VERSIONS}: the text serves the media alone"
+
+
+def test_a_prompt_s_tokens_are_built_by_one_call_that_a_loop_may_override(run_source):
+    """`CareAgentLoop.ct_build_initial_tokens` builds those of a group once."""
+    from verl.experimental.agent_loop.agent_loop import AgentLoopBase
+
+    assert run_source.count("await self.ct_build_initial_tokens(\n") == 1, VERSIONS
+    assert "messages = list(kwargs[" in run_source, f"{VERSIONS}: a row's messages, the same for each response to it"
+    hook = inspect.signature(AgentLoopBase.ct_build_initial_tokens).parameters
+    assert list(hook) == ["self", "messages", "tools", "images", "videos", "audios", "mm_inputs_out"], VERSIONS
+
+
+def test_a_group_s_responses_are_tasks_created_without_a_pause():
+    """`PackedAgentLoopWorker._run_prompt` makes the group that they inherit, and `Group.together` counts on all."""
+    text = inspect.getsource(agent_loop_worker()._run_prompt)
+    created = text[text.index("tasks = []\n            for i in range(n):") : text.index("await _settle_session_tasks")]
+    assert created.count("asyncio.create_task(") == 1, VERSIONS
+    assert "self._run_agent_loop(" in created, VERSIONS
+    assert "await" not in created, VERSIONS
+
+
+def test_a_row_is_put_by_one_name_before_its_group_is_finished():
+    """`RowsTogether` takes that name's place."""
+    put, prompt = (
+        inspect.getsource(getattr(agent_loop_worker(), name)) for name in ("_agent_loop_postprocess", "_run_prompt")
+    )
+    arguments = ("keys=keys", "fields=list_of_dict_to_tensordict(fields)", "tags=tags", "partition_id=")
+    call = put[put.index("await tq.async_kv_batch_put(") :]
+    assert put.count("tq.") == 1, f"{VERSIONS}: nothing else is asked of TransferQueue there"
+    assert [call.count(argument) for argument in arguments] == [1] * 4, VERSIONS
+    assert call.count("=", call.index("(")) - call.count("==") == 4, f"{VERSIONS}: and no other argument"
+    assert "async_kv_batch_put" not in prompt, VERSIONS
+    assert prompt.index("await _settle_session_tasks(tasks)") < prompt.index('tag={"status": status}'), VERSIONS
+
+
+def agent_loop_worker():
+    from verl_care.packing.rollouts import PackedAgentLoopWorker
+
+    return PackedAgentLoopWorker.__mro__[1]

@@ -1,20 +1,25 @@
-"""verl's agent-loop worker, which runs a prompt's media through the processor once and not once per response.
+"""verl's agent-loop worker, which does once for a group what verl does for every response: a prompt's tokens and media
+are made once, and the rows of a group are put into TransferQueue together.
 
 `actor_rollout_ref.rollout.agent.agent_loop_manager_class=verl_care.packing.rollouts.PackedAgentLoopManager`
 """
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import torch
+import wrapt
+from tensordict import TensorDict
+from verl.trainer.ppo.v1 import agent_loop_tq
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from verl_care.packing import media
+from verl_care.packing.group import Group, current
 from verl_care.settings import CareConfig
 
 _inputs: ContextVar[dict[str, Any] | None] = ContextVar("inputs", default=None)
@@ -26,25 +31,27 @@ class PackedAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class.__
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._prompts: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        # verl puts a response's row by this name of its module; the process is this worker's alone
+        verls: Any = agent_loop_tq
+        if not isinstance(verls.tq, RowsTogether):
+            verls.tq = RowsTogether(verls.tq)
 
     @cached_property
     def _validation_is_scored(self) -> bool:
         return CareConfig.from_config(self.config).scores_validation(self.config)
 
-    async def _run_prompt(self, prompt: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        uid = prompt["uid"]
-        try:
-            await super()._run_prompt(prompt, *args, **kwargs)
-        finally:
-            self._prompts.pop(uid, None)
+    async def _run_prompt(self, *args: Any, **kwargs: Any) -> None:
+        current.set(Group())  # in this prompt's task, and in those that verl creates from it
+        await super()._run_prompt(*args, **kwargs)
+
+    async def _run_agent_loop(self, *args: Any, **kwargs: Any) -> None:
+        with _group().response():
+            await super()._run_agent_loop(*args, **kwargs)
 
     async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> None:
         first, uid = output[0] if isinstance(output, list) else output, kwargs["uid"]
         store = not validate or self._validation_is_scored
-        if uid not in self._prompts:
-            self._prompts[uid] = asyncio.ensure_future(self._process(first, uid, store))
-        _inputs.set(await self._prompts[uid])
+        _inputs.set(await _group().once("media", lambda: self._process(first, uid, store)))
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
     async def _process(self, output: Any, uid: str, store: bool) -> dict[str, Any]:
@@ -66,3 +73,47 @@ class PackedAgentLoopManager(AgentLoopManagerTQ):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.agent_loop_workers_class = ray.remote(PackedAgentLoopWorker)
+
+
+class Put(NamedTuple):
+    """The arguments of one response's put."""
+
+    keys: list[str]
+    fields: TensorDict
+    tags: list[dict[str, Any]]
+    partition_id: str
+
+
+class RowsTogether(wrapt.ObjectProxy):
+    """The module `transfer_queue`, for which the rows of a group are one put.
+
+    A put is four questions to other processes, and nobody looks at a group's rows before the last of them is there.
+    """
+
+    async def async_kv_batch_put(
+        self, keys: list[str], fields: TensorDict, tags: list[dict[str, Any]], partition_id: str
+    ) -> None:
+        await _group().together(Put(keys, fields, tags, partition_id), self._put)
+
+    async def _put(self, puts: list[Put]) -> None:
+        await self.__wrapped__.async_kv_batch_put(
+            keys=[key for put in puts for key in put.keys],
+            fields=list_of_dict_to_tensordict([row for put in puts for row in _rows(put.fields)]),
+            tags=[tag for put in puts for tag in put.tags],
+            partition_id=puts[0].partition_id,
+        )
+
+
+def _rows(fields: TensorDict) -> list[dict[str, Any]]:
+    """What verl made the columns of."""
+    columns = {
+        name: column.unbind() if isinstance(column, torch.Tensor) else [row.data for row in column]
+        for name, column in fields.items()
+    }
+    return [{name: column[row] for name, column in columns.items()} for row in range(len(fields))]
+
+
+def _group() -> Group:
+    group = current.get()
+    assert group is not None, "set in _run_prompt"
+    return group

@@ -27,7 +27,6 @@ SETTINGS = (
     "care.groups_per_step=-1",  # every likelihood counts in the calibration
     "trainer.logger=[file]",
     "trainer.save_freq=100",
-    "trainer.test_freq=200",
     "trainer.max_actor_ckpt_to_keep=1",
 )
 

@@ -105,6 +105,15 @@ def test_runs_of_different_settings_are_no_table(folder: Path):
         committed.read(folder)
 
 
+def test_how_often_a_run_was_validated_is_no_setting_of_it(folder: Path):
+    oftener = result("grpo", 0, 0.5, 0.5)
+    oftener["overrides"] = [*oftener["overrides"], "trainer.test_freq=200"]
+    write(folder, [oftener])
+    found = committed.read(folder)
+    assert found is not None
+    assert found.runs["grpo"][0]["overrides"][-1] == "trainer.test_freq=200"
+
+
 def test_a_file_that_is_no_json_is_named(folder: Path):
     (folder / "grpo_7.json").write_text("{")
     with pytest.raises(ValueError, match=r"grpo_7\.json is no JSON"):

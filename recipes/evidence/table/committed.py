@@ -21,7 +21,8 @@ Result = Mapping[str, Any]
 Answers = Literal["sampled", "greedy"]
 WARM_START = "warm_start"
 """Stands beside the variants: what they all began as."""
-_OF_ONE_RUN = re.compile(r"(seed|experiment_name|val_before_train)=")
+_OF_ONE_RUN = re.compile(r"(seed|experiment_name|val_before_train|test_freq)=")
+"""Who a run is, and when it is looked at, which changes no training."""
 LAST_PART = 0.25
 """What is said of training rollouts is of this last part of the training."""
 

@@ -72,6 +72,11 @@ def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
             f"reward.reward_manager.name={manager.name}, source={manager.source}: the bonus needs the answer span that"
             " the manager `care` reports. Set reward.reward_manager.name=care reward.reward_manager.source=register."
         )
+    if config.reward.num_workers < 1 and config.reward.reward_model.enable:
+        yield (
+            f"reward.num_workers={config.reward.num_workers} with reward.reward_model.enable=true: a reward model is"
+            " asked by reward workers. Set reward.num_workers to 1 or more."
+        )
     if rollout.temperature != 1 and uses_kl(config) and care.bonus != "none":
         yield (
             f"actor_rollout_ref.rollout.temperature={rollout.temperature} with a KL term and a bonus: one reference"

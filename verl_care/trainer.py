@@ -29,6 +29,7 @@ from verl_care.data.failures import FailedPrompts
 from verl_care.metrics import care_metrics
 from verl_care.packing import media
 from verl_care.records.group_log import GroupLog
+from verl_care.rewards.in_process import InProcessRewards
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
 from verl_care.validation import MeasuredValidation
@@ -83,6 +84,10 @@ class CareTrainer(MeasuredValidation, PPOTrainerSync):
         del self.role_worker_mapping[stock_role]
         self.role_worker_mapping[role] = ray.remote(CareWorker)
         self.mapping[role] = self.mapping.pop(stock_role)
+
+    def get_reward_handles(self) -> list[Any]:
+        handles = super().get_reward_handles()
+        return [InProcessRewards(self.config)] if handles == [] else handles
 
     def fit(self, agent_loop_manager: Any) -> None:
         # verl's file and tensorboard loggers take their places from the environment; ours is the run's folder.

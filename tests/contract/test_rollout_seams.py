@@ -186,3 +186,17 @@ def agent_loop_worker():
     from verl_care.packing.rollouts import PackedAgentLoopWorker
 
     return PackedAgentLoopWorker.__mro__[1]
+
+
+def test_a_reward_is_asked_of_a_handle_by_one_expression():
+    """`InProcessRewards` stands in a handle's place, where `reward.num_workers=0` makes none."""
+    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+    from verl.experimental.reward_loop.reward_loop import RewardLoopManager, RewardLoopWorker
+
+    asked = inspect.getsource(AgentLoopWorker._compute_score)
+    assert "handle = random.choice(self.reward_loop_worker_handles)" in asked, VERSIONS
+    assert asked.count("handle.compute_score.remote(data)") == 1, VERSIONS
+    assert asked.count("reward_loop_worker_handle") == 4, f"{VERSIONS}: and nothing else is asked of handles"
+    assert inspect.iscoroutinefunction(RewardLoopWorker.compute_score), VERSIONS
+    made = inspect.getsource(RewardLoopManager._init_reward_loop_workers)
+    assert "for i in range(num_workers):" in made, f"{VERSIONS}: none is a number of workers"

@@ -23,6 +23,7 @@ HOOKS = {
     "__init__": ["self", "config"],
     "_build_replay_buffer": ["self"],
     "_init_resource_pool_mgr": ["self"],
+    "get_reward_handles": ["self"],
     "fit": ["self", "agent_loop_manager"],
     "prepare_step": ["self"],
     "_add_prompts_to_generate": ["self", "num_prompts"],

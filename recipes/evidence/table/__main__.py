@@ -15,7 +15,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from recipes.evidence.table import committed, differences, figures, goal, levels, likelihood, link, markers, paper
+from recipes.evidence.table import (
+    committed,
+    differences,
+    figures,
+    goal,
+    levels,
+    likelihood,
+    link,
+    markers,
+    paper,
+    seeds,
+)
 from recipes.evidence.table.committed import Committed
 
 REPOSITORY = Path(__file__).parents[3]
@@ -24,6 +35,7 @@ NONE_YET = "*There are no results yet.*"
 
 TABLES: dict[str, Callable[[Committed], str]] = {
     "headline": levels.headline,
+    "seeds": seeds.seeds,
     "goal": goal.goal,
     "sampled": lambda found: levels.levels(found, "sampled"),
     "greedy": lambda found: levels.levels(found, "greedy"),

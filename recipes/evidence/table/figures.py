@@ -1,6 +1,7 @@
 """The evidence's pictures, beside its document: DOCUMENT-NAME.png. One that has nothing to show is not made.
 
 levels         accuracy and consistency of GRPO, noKL and CARE on the three levels, and of what they began as
+start          what the same three make of each warm start
 curves         the same three over training
 reference      what the reference's likelihood is worth over training: EMA, frozen, at once
 calibration    reliability curves by quarter of training
@@ -45,7 +46,7 @@ MAX_AREA = 90.0
 
 def write(found: Committed, document: Path) -> list[Path]:
     drawings: dict[str, Callable[[Committed], Any]] = {
-        "levels": levels, "curves": curves, "reference": reference, "calibration": calibration,
+        "levels": levels, "start": start, "curves": curves, "reference": reference, "calibration": calibration,
     }  # fmt: skip
     written = []
     with plt.rc_context({**style.RC, "savefig.dpi": 200}):
@@ -92,6 +93,28 @@ def _bars(axis: Any, values: Sequence[Sequence[float]], offset: float, width: fl
         axis.annotate(
             f"{100 * mean:.0f}", (x, max(of_level)), (0, 4), textcoords="offset points", ha="center", fontsize=8
         )
+
+
+def start(found: Committed) -> Any:
+    """Seed by seed: how consistent a run ends, over how often its warm start concluded rightly."""
+    before = found.measured(WARM_START, "sampled", "conclusion_right")
+    after = {variant: found.measured(variant, "sampled", "consistency") for variant in HEADLINE[1:]}
+    shown = [variant for variant, values in after.items() if len(before.keys() & values.keys()) > 1]
+    if not shown:
+        return None
+    figure, axis = plt.subplots(figsize=(5.4, 2.9), layout="constrained")
+    for variant in reversed(shown):  # CARE is drawn last, above the others, and named first
+        seeds = sorted(before.keys() & after[variant].keys(), key=before.__getitem__)
+        points = [before[seed] for seed in seeds], [after[variant][seed] for seed in seeds]
+        axis.plot(*points, marker="o", markersize=5, linewidth=1.4, color=COLOURS[variant], label=name_of(variant))
+    axis.set_ylim(0, 1.04)
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set_xlabel("conclusions that are right before training")
+    axis.set_ylabel("consistent after it")
+    figure.legend(loc="outside upper left", ncols=len(shown), columnspacing=2, frameon=False)
+    _caption(figure, f"each point a seed, mean of three levels, sampled; {_runs(found, shown)}")
+    return figure
 
 
 def curves(found: Committed) -> Any:

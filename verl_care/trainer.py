@@ -18,7 +18,6 @@ from tqdm import tqdm
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import register_trainer
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
@@ -33,7 +32,7 @@ from verl_care.rewards.in_process import InProcessRewards
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
 from verl_care.validation import MeasuredValidation
-from verl_care.worker_fields import without_unread
+from verl_care.worker_fields import LeanPasses
 from verl_care.workers import CareWorker
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ logger.setLevel(logging.INFO)
 
 
 @register_trainer("care")
-class CareTrainer(MeasuredValidation, PPOTrainerSync):
+class CareTrainer(MeasuredValidation, LeanPasses):
     """`trainer.v1.trainer_mode=care`."""
 
     def __init__(self, config: DictConfig):
@@ -156,8 +155,7 @@ class CareTrainer(MeasuredValidation, PPOTrainerSync):
                 self._score_answers(batch, metrics)
                 return batch
             self._scored = set(batch.keys)
-            with without_unread(batch):
-                return super()._compute_ref_log_prob(batch, metrics)
+            return super()._compute_ref_log_prob(batch, metrics)
         finally:
             rollout.temperature = sampling_temperature
 
@@ -169,8 +167,7 @@ class CareTrainer(MeasuredValidation, PPOTrainerSync):
         self._scored = set(keys)
         if keys:
             part = scoring.answers_only(batch, graded, keys, self.actor_rollout_wg.world_size)
-            with without_unread(part):
-                super()._compute_ref_log_prob(part, metrics)
+            super()._compute_ref_log_prob(part, metrics)
 
     def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         servers = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
@@ -223,8 +220,7 @@ class CareTrainer(MeasuredValidation, PPOTrainerSync):
 
     def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
         # The reference moves here and not in `on_step_end`, which comes after the step's checkpoint.
-        with without_unread(batch):
-            batch = super()._update_actor(batch, metrics)
+        batch = super()._update_actor(batch, metrics)
         on_policy.restore_metrics(metrics)
         if self.use_reference_policy and self.care.reference == "ema":
             with marked_timer("care_ema", self.timing_raw):

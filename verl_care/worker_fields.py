@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import transfer_queue as tq
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 UNREAD = frozenset({
     # of the row, as the data set and verl's rollout name them
@@ -19,6 +21,22 @@ UNREAD = frozenset({
     "extra_fields", "metrics", "num_turns", "mm_processor_kwargs", "mm_processor_output",
 })  # fmt: skip
 """What no loss, engine or worker of verl 0.9.1 reads. A column that is not named here is sent."""
+
+
+class LeanPasses(PPOTrainerSync):
+    """verl's trainer, whose passes send their workers what they read."""
+
+    def _compute_old_log_prob(self, batch: tq.KVBatchMeta, metrics: dict[str, Any]) -> tq.KVBatchMeta:
+        with without_unread(batch):
+            return super()._compute_old_log_prob(batch, metrics)
+
+    def _compute_ref_log_prob(self, batch: tq.KVBatchMeta, metrics: dict[str, Any]) -> tq.KVBatchMeta:
+        with without_unread(batch):
+            return super()._compute_ref_log_prob(batch, metrics)
+
+    def _update_actor(self, batch: tq.KVBatchMeta, metrics: dict[str, Any]) -> tq.KVBatchMeta:
+        with without_unread(batch):
+            return super()._update_actor(batch, metrics)
 
 
 @contextmanager

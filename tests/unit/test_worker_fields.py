@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import transfer_queue as tq
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from verl_care import worker_fields
-from verl_care.worker_fields import without_unread
+from verl_care.trainer import CareTrainer
+from verl_care.validation import MeasuredValidation
+from verl_care.worker_fields import LeanPasses, without_unread
 
 STORED = ["uid", "raw_prompt", "input_ids", "extra_info", "advantages", "a_column_of_tomorrow", "extra_fields"]
 SENT = ["uid", "input_ids", "advantages", "a_column_of_tomorrow"]
@@ -50,3 +53,21 @@ def test_after_a_failure_the_batch_is_as_before(asked):
     with pytest.raises(RuntimeError), without_unread(batch):
         raise RuntimeError
     assert batch.fields is None
+
+
+@pytest.mark.parametrize("name", ["_compute_old_log_prob", "_compute_ref_log_prob", "_update_actor"])
+def test_every_pass_of_the_trainer_sends_what_is_read(monkeypatch, name):
+    def verls(self, batch, metrics):
+        assert batch.fields == SENT
+        return batch
+
+    monkeypatch.setattr(PPOTrainerSync, name, verls)
+    batch = batch_of(list(STORED))
+    trainer = object.__new__(LeanPasses)
+    assert getattr(trainer, name)(batch, {}) is batch
+    assert batch.fields == STORED
+
+
+def test_the_validations_pass_is_one_of_them():
+    order = CareTrainer.__mro__
+    assert order.index(MeasuredValidation) < order.index(LeanPasses) < order.index(PPOTrainerSync)

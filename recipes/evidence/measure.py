@@ -2,7 +2,8 @@
 
 A response of the grammar (`recipes.quickstart.consistency_rule`) concludes in a word and answers with a letter. It is
 consistent when the word is the letter's option, and right for the right reason when it is accurate as well. One
-outside the grammar is neither accurate nor consistent, and counts in every mean.
+outside the grammar is neither accurate nor consistent, and counts in every mean; that its letter is right, which is all
+that training rewards, is a measure of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from data_prep.miniature_world import LETTERS
 from recipes.quickstart.consistency_rule import parse
 from verl_care.consistency_measures.calibration import auc
+from verl_care.rewards.grading import grade
 
 CAP = 0.95
 
@@ -22,6 +24,7 @@ CAP = 0.95
 @dataclass(frozen=True)
 class Response:
     in_grammar: bool
+    right_letter: bool
     accuracy: float
     consistent: bool
     conclusion_right: bool
@@ -30,13 +33,14 @@ class Response:
 
     @classmethod
     def of(cls, text: str, options: Sequence[str], answer: int, length: int) -> Response:
-        found = parse(text)
+        found, right_letter = parse(text), grade("multiple choice", text, LETTERS[answer]) > 0
         if found is None:
-            return cls(False, 0.0, False, False, False, length)
+            return cls(False, right_letter, 0.0, False, False, False, length)
         conclusion, letter = found
         named = options[LETTERS.index(letter)] if letter in LETTERS[: len(options)] else None
         return cls(
             in_grammar=True,
+            right_letter=right_letter,
             accuracy=float(letter == LETTERS[answer]),
             consistent=conclusion == named,
             conclusion_right=conclusion == options[answer],
@@ -49,6 +53,7 @@ def measure(responses: Sequence[Response], likelihoods: Sequence[float] | None =
     """Means over responses.
 
     accuracy, consistency, format     of all
+    right_letter                      of all, by the reward of training, in the grammar or not
     right_reason                      accurate and consistent
     right_contradicted                accurate, but the conclusion is another option or none
     conclusion_right, _listed         of all
@@ -69,6 +74,7 @@ def measure(responses: Sequence[Response], likelihoods: Sequence[float] | None =
         "accuracy": accurate.mean(),
         "consistency": consistent.mean(),
         "format": np.mean([r.in_grammar for r in responses]),
+        "right_letter": np.mean([r.right_letter for r in responses]),
         "right_reason": (accurate & consistent).mean(),
         "right_contradicted": (accurate & ~consistent).mean(),
         "conclusion_right": concluded.mean(),

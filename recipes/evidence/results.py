@@ -24,9 +24,10 @@ from recipes.evidence.plan import Run
 from verl_care.consistency_measures.calibration import auc
 from verl_care.report.text import number
 
-SCHEMA = 3
+SCHEMA = 4
 STEPS_A_POINT = 20  # of a curve: results are committed and have to be small
 MEASURED = ("accuracy", "consistency", "right_reason", "right_contradicted", "direct", "at_cap", "auc")
+MEASURED += ("format", "right_letter")
 LOGGED = {
     "bonus_rate": "care/bonus_rate",
     "length": "response_length/mean",

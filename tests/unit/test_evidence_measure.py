@@ -22,6 +22,9 @@ CONTRADICTED = judged("pour", "B")  # right, and its reasoning says A
 OFF_LIST = judged("bake", "B")  # right, and its reasoning says what no letter stands for
 FAITHFUL = judged("pour", "A")  # wrong, as its reasoning is
 BABBLE = Response.of("B", OPTIONS, 1, 1)
+DRIFTED = Response.of(
+    "<think> seen mix.>D stir </think>\n<answer>B</answer>", OPTIONS, 1, 20
+)  # no "so", as a run wrote
 
 
 def test_each_kind_of_response():
@@ -30,6 +33,13 @@ def test_each_kind_of_response():
     assert (OFF_LIST.accuracy, OFF_LIST.consistent, OFF_LIST.conclusion_listed) == (1, False, False)
     assert (FAITHFUL.accuracy, FAITHFUL.consistent, FAITHFUL.conclusion_right) == (0, True, False)
     assert (BABBLE.in_grammar, BABBLE.accuracy, BABBLE.consistent) == (False, 0, False)
+    assert (DRIFTED.in_grammar, DRIFTED.accuracy, DRIFTED.consistent) == (False, 0, False)
+
+
+def test_a_letter_is_right_as_the_reward_finds_it():
+    kinds = (GOOD, CONTRADICTED, OFF_LIST, FAITHFUL, BABBLE, DRIFTED)
+    assert [found.right_letter for found in kinds] == [True, True, True, False, False, True]
+    assert measure(kinds)["right_letter"] == pytest.approx(4 / 6)
 
 
 def test_a_letter_outside_the_list_is_neither_accurate_nor_consistent():

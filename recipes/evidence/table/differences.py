@@ -11,7 +11,7 @@ from recipes.evidence.table.statistics import Estimate, paired
 
 RIVALS = ("no_kl", "grpo")
 REFERENCES = ("care_frozen", "care_at_once")
-SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted")
+SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter")
 PAIRED = "In points, with 95 % intervals by Student's t over pairs of runs that share their seed."
 
 

@@ -23,6 +23,8 @@ NAMES = {
 }
 MEASURES = {
     "accuracy": "accuracy",
+    "right_letter": "right letter",
+    "format": "in the grammar",
     "consistency": "consistency",
     "right_reason": "right for the right reason",
     "right_contradicted": "right, but contradicted",

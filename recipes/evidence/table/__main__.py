@@ -2,9 +2,9 @@
 
     python -m recipes.evidence.table [--results FOLDER] [--document FILE] [--check]
 
-Writes the tables between the document's markers (`<!-- table: NAME -->`), and the figures beside it: docs/evidence.md
-from the committed results; from those of another folder, evidence.md in it. `--check` writes nothing: it ends with 1
-where the document's tables are not those of the results.
+Writes the tables between a document's markers (`<!-- table: NAME -->`), and the figures beside it: docs/evidence.md and
+README.md from the committed results; from those of another folder, evidence.md in it. `--check` writes nothing: it ends
+with 1 where a document's tables are not those of the results.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from recipes.evidence.table.committed import Committed
 
 REPOSITORY = Path(__file__).parents[3]
 RESULTS, DOCUMENT = REPOSITORY / "recipes/evidence/results", REPOSITORY / "docs/evidence.md"
+README = REPOSITORY / "README.md"
 NONE_YET = "*There are no results yet.*"
 
 TABLES: dict[str, Callable[[Committed], str]] = {
+    "summary": paper.summary,
     "headline": levels.headline,
     "seeds": seeds.seeds,
     "goal": goal.goal,
@@ -65,15 +67,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the runs' JSON files")
     parser.add_argument("--document", type=Path, help="Markdown with markers; made if it is not there")
-    parser.add_argument("--check", action="store_true", help="only say whether the document is up to date")
+    parser.add_argument("--check", action="store_true", help="only say whether the documents are up to date")
     arguments = parser.parse_args()
     ours = arguments.results.resolve() == RESULTS.resolve()
-    document: Path = arguments.document or (DOCUMENT if ours else arguments.results / "evidence.md")
-    present = document.read_text(encoding="utf-8") if document.exists() else blank()
+    documents = [arguments.document] if arguments.document else [DOCUMENT, README] if ours else []
+    documents = documents or [arguments.results / "evidence.md"]
+    present = {path: path.read_text(encoding="utf-8") if path.exists() else blank() for path in documents}
     try:
         found = committed.read(arguments.results)
         made = tables(found)
-        wanted = markers.filled(present, made)
+        wanted = {path: markers.filled(text, made) for path, text in present.items()}
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -81,16 +84,23 @@ def main() -> int:
         print(f"{arguments.results} holds no results: --results is the folder of VARIANT_SEED.json", file=sys.stderr)
         return 2
     if arguments.check:
-        changes = difflib.unified_diff(present.splitlines(), wanted.splitlines(), str(document), "results", lineterm="")
-        print(*changes, sep="\n")
-        if present != wanted:
-            print(f"{document} is not what the results say: python -m recipes.evidence.table", file=sys.stderr)
-        return int(present != wanted)
-    document.write_text(wanted, encoding="utf-8")
-    print(made["headline"], made["goal"], document, sep="\n\n")
-    for path in figures.write(found, document) if found else ():
+        differing = [path for path in documents if _differs(path, present[path], wanted[path])]
+        return int(bool(differing))
+    for path in documents:
+        path.write_text(wanted[path], encoding="utf-8")
+    print(made["headline"], made["goal"], *documents, sep="\n\n")
+    for path in figures.write(found, documents[0]) if found else ():
         print(path)
     return 0
+
+
+def _differs(document: Path, present: str, wanted: str) -> bool:
+    """And says where."""
+    changes = difflib.unified_diff(present.splitlines(), wanted.splitlines(), str(document), "results", lineterm="")
+    print(*changes, sep="\n")
+    if present != wanted:
+        print(f"{document} is not what the results say: python -m recipes.evidence.table", file=sys.stderr)
+    return present != wanted
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from itertools import combinations
 from data_prep.miniature_world import LEVELS
 from recipes.evidence.table.committed import Committed
 from recipes.evidence.table.differences import between
-from recipes.evidence.table.markdown import grid, name_of
+from recipes.evidence.table.levels import HEADLINE
+from recipes.evidence.table.markdown import grid, mean, name_of
 from recipes.evidence.table.statistics import Estimate, estimate, ranks
 from verl_care.evaluation.published import SEED_BENCH_R1, figures
 
@@ -26,6 +27,7 @@ PUBLISHED = {
     "ref_gen": "RefGen",
 }
 COMPARED = ("accuracy", "consistency")
+SUMMED = ("consistency", "right_reason")
 
 
 def published() -> dict[str, dict[str, list[float]]]:
@@ -62,6 +64,18 @@ def order(found: Committed) -> str:
     header = ["", "runs", "accuracy L1 / L2 / L3, published", "here", place, "consistency, published", "here", place]
     said = [f"{name.capitalize()}: {agreement(found, _means(theirs, name), name)}" for name in COMPARED]
     return "\n\n".join([grid(header, rows), *said])
+
+
+def summary(found: Committed) -> str:
+    """The three that everything is about, on one screen: means over the levels, sampled."""
+    rows = []
+    for variant in (variant for variant in HEADLINE if variant in found.runs):
+        values = {m: estimate(list(found.measured(variant, "sampled", m).values())) for m in ("right_letter", *SUMMED)}
+        (theirs,) = published()[variant]["consistency"]
+        count = str(values["consistency"].count)
+        cells = [mean(measure, value) for measure, value in values.items()]
+        rows.append([name_of(variant), count, *cells, f"{100 * theirs:.1f}"])
+    return grid(["", "runs", "right letter", "consistent", "both", "the paper's consistency, 7B"], rows)
 
 
 def agreement(found: Committed, theirs: dict[str, float], measure: str) -> str:

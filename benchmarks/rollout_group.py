@@ -57,9 +57,9 @@ def row(session: int) -> dict[str, Any]:
     return ids | masks | OBJECTS | {"position_ids": tokens.expand(4, -1), "rollout_log_probs": torch.zeros(length)}
 
 
-async def put(queue: Any, uid: str, session: int) -> None:
+async def put(queue: Any, columns_of: Callable[[list[dict[str, Any]]], Any], uid: str, session: int) -> None:
     keys = [f"{uid}_{session}_0"]
-    fields = list_of_dict_to_tensordict([row(session)])
+    fields = columns_of([row(session)])
     await queue.async_kv_batch_put(keys=keys, fields=fields, tags=[{"seq_len": 100}], partition_id=PARTITION)
 
 
@@ -113,7 +113,7 @@ async def measure(args: argparse.Namespace, model: str) -> None:
     worker = ray.remote(RewardLoopWorker).remote(config)
     ids = torch.tensor([build_tokenizer().encode(TEXT)])
     ways: dict[str, tuple[Way, Way]] = {
-        "put of the rows": (partial(put, tq), partial(put, RowsTogether(tq))),
+        "put of the rows": (partial(put, tq, list_of_dict_to_tensordict), partial(put, RowsTogether(tq), list)),
         "reward": (graded(worker, ids), graded(InProcessRewards(config), ids)),
     }
     print(f"{args.prompts} prompts, {args.responses} responses: ms of processor time a step, one by one / here / ratio")

@@ -154,7 +154,7 @@ def test_rows_put_together_are_the_rows_that_verl_makes(monkeypatch, lengths):
         with rollouts._group().response():
             await queue.async_kv_batch_put(
                 keys=[f"a_{number}_0"],
-                fields=list_of_dict_to_tensordict([row(number, length)]),
+                fields=[row(number, length)],
                 tags=[{"seq_len": length}],
                 partition_id="train",
             )

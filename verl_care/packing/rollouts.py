@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import ray
 import torch
 import wrapt
-from tensordict import TensorDict
 from verl.trainer.ppo.v1 import agent_loop_tq
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
@@ -31,10 +30,10 @@ class PackedAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class.__
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        # verl puts a response's row by this name of its module; the process is this worker's alone
+        # verl makes and puts a response's columns by these names of its module; the process is this worker's alone
         verls: Any = agent_loop_tq
         if not isinstance(verls.tq, RowsTogether):
-            verls.tq = RowsTogether(verls.tq)
+            verls.tq, verls.list_of_dict_to_tensordict = RowsTogether(verls.tq), list
 
     @cached_property
     def _validation_is_scored(self) -> bool:
@@ -79,38 +78,29 @@ class Put(NamedTuple):
     """The arguments of one response's put."""
 
     keys: list[str]
-    fields: TensorDict
+    rows: list[dict[str, Any]]
     tags: list[dict[str, Any]]
     partition_id: str
 
 
 class RowsTogether(wrapt.ObjectProxy):
-    """The module `transfer_queue`, for which the rows of a group are one put.
+    """The module `transfer_queue`, for which the rows of a group are one put, and columns are made of them then.
 
     A put is four questions to other processes, and nobody looks at a group's rows before the last of them is there.
     """
 
     async def async_kv_batch_put(
-        self, keys: list[str], fields: TensorDict, tags: list[dict[str, Any]], partition_id: str
+        self, keys: list[str], fields: list[dict[str, Any]], tags: list[dict[str, Any]], partition_id: str
     ) -> None:
         await _group().together(Put(keys, fields, tags, partition_id), self._put)
 
     async def _put(self, puts: list[Put]) -> None:
         await self.__wrapped__.async_kv_batch_put(
             keys=[key for put in puts for key in put.keys],
-            fields=list_of_dict_to_tensordict([row for put in puts for row in _rows(put.fields)]),
+            fields=list_of_dict_to_tensordict([row for put in puts for row in put.rows]),
             tags=[tag for put in puts for tag in put.tags],
             partition_id=puts[0].partition_id,
         )
-
-
-def _rows(fields: TensorDict) -> list[dict[str, Any]]:
-    """What verl made the columns of."""
-    columns = {
-        name: column.unbind() if isinstance(column, torch.Tensor) else [row.data for row in column]
-        for name, column in fields.items()
-    }
-    return [{name: column[row] for name, column in columns.items()} for row in range(len(fields))]
 
 
 def _group() -> Group:

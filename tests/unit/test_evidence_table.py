@@ -11,7 +11,7 @@ import pytest
 
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
-from recipes.evidence.table import committed, figures, likelihood, link, markdown, paper
+from recipes.evidence.table import committed, figures, likelihood, link, markdown, paper, seeds
 from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
 from recipes.evidence.table.statistics import estimate, paired, ranks
 from tests.unit.evidence_results import quarter, read, result, two_pairs, write
@@ -231,3 +231,44 @@ def test_the_link_of_each_run(tmp_path: Path):
     table = link.link(read(tmp_path, *runs, result("no_kl", 0, 0.7, 0.4)))  # noKL's run has none
     # own option: mean (.9 + .5) / 2 = .7, s = .2828, standard error .2828 / sqrt(2) = .2; another: .1 and .05
     assert table.splitlines()[2:] == ["| CARE | 2 | 70.0 ± 20.0 | 10.0 ± 5.0 | 25.0 ± 0.0 | 90, 50 |"]
+
+
+def known(found: dict[str, Any], before: float, right_letter: float) -> dict[str, Any]:
+    """A result whose warm start concludes rightly so often, and whose letters are right so often after training."""
+    first, last = found["validation"]
+    first, last = (
+        {level: found | more for level, found in entry.items() if level != "step"} | {"step": entry["step"]}
+        for entry, more in ((first, {"conclusion_right": before}), (last, {"right_letter": right_letter}))
+    )
+    return found | {"validation": [first, last]}
+
+
+@pytest.fixture
+def of_two_seeds(tmp_path: Path) -> committed.Committed:
+    runs = [known(result("no_kl", seed, 0.6, 0.3 + 0.1 * seed), 0.4 - 0.1 * seed, 0.7) for seed in (0, 1)]
+    return read(tmp_path, *runs, known(result("care", 1, 0.6, 0.8), 0.3, 0.7), result("care_frozen", 7, 0.6, 0.1))
+
+
+def test_what_each_warm_start_knew_and_became(of_two_seeds: committed.Committed):
+    # seed 7 has no run of the three, and is in other tables alone
+    assert seeds.seeds(of_two_seeds).splitlines() == [
+        "| seed | conclusion right, warm start | consistency, noKL | consistency, CARE |",
+        "| ---: | ---: | ---: | ---: |",
+        "| 0 | 40.0 | 30.0 | - |",
+        "| 1 | 30.0 | 40.0 | 80.0 |",
+    ]
+
+
+def test_the_first_screen(of_two_seeds: committed.Committed):
+    # noKL: consistency (.3 + .4) / 2 = .35, s = .0707, over sqrt(2) .05; both: accuracy .6 of them, .21 and .03
+    assert paper.summary(of_two_seeds).splitlines()[2:] == [
+        "| noKL | 2 | 70.0 ± 0.0 | 35.0 ± 5.0 | 21.0 ± 3.0 | 70.0 |",
+        "| CARE | 1 | 70.0 | 80.0 | 48.0 | 82.4 |",
+    ]
+
+
+def test_a_line_from_warm_start_to_warm_start(of_two_seeds: committed.Committed):
+    (axis,) = figures.start(of_two_seeds).axes
+    (line,) = axis.get_lines()  # CARE has one seed, and one point is no line
+    assert line.get_label() == "noKL"
+    assert line.get_xydata().ravel() == pytest.approx([0.3, 0.4, 0.4, 0.3])

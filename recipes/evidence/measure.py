@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.miniature_world import LETTERS
+from data_prep.miniature_world import ACTIONS, LETTERS
 from recipes.quickstart.consistency_rule import parse
 from verl_care.consistency_measures.calibration import auc
 from verl_care.rewards.grading import grade
@@ -29,13 +29,15 @@ class Response:
     consistent: bool
     conclusion_right: bool
     conclusion_listed: bool
+    names_step: bool
+    """The conclusion is a step of the world, an option or not."""
     length: int
 
     @classmethod
     def of(cls, text: str, options: Sequence[str], answer: int, length: int) -> Response:
         found, right_letter = parse(text), grade("multiple choice", text, LETTERS[answer]) > 0
         if found is None:
-            return cls(False, right_letter, 0.0, False, False, False, length)
+            return cls(False, right_letter, 0.0, False, False, False, False, length)
         conclusion, letter = found
         named = options[LETTERS.index(letter)] if letter in LETTERS[: len(options)] else None
         return cls(
@@ -45,6 +47,7 @@ class Response:
             consistent=conclusion == named,
             conclusion_right=conclusion == options[answer],
             conclusion_listed=conclusion in options,
+            names_step=conclusion in ACTIONS,
             length=length,
         )
 

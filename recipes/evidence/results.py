@@ -9,8 +9,10 @@ calibration    for each quarter of training, how its likelihoods agree with the 
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +26,7 @@ from recipes.evidence.plan import Run
 from verl_care.consistency_measures.calibration import auc
 from verl_care.report.text import number
 
-SCHEMA = 4
+SCHEMA = 5
 STEPS_A_POINT = 20  # of a curve: results are committed and have to be small
 MEASURED = ("accuracy", "consistency", "right_reason", "right_contradicted", "direct", "at_cap", "auc")
 MEASURED += ("format", "right_letter")
@@ -102,6 +104,7 @@ def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
     capped                           how many stand at the cap
     auc                              None where one kind is missing
     auc_within, pairs_within         the same over pairs in one group, which the bonus compares; how many there are
+    strays                           see `strays`
     """
     responses, likelihoods = _together(steps)
     likelihood_N = np.array(likelihoods, dtype=float)
@@ -121,6 +124,33 @@ def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
         "auc": None if np.isnan(told) else told,
         "auc_within": told_within if pairs else None,
         "pairs_within": pairs,
+        "strays": strays(steps),
+    }
+
+
+def strays(steps: Sequence[Rollouts]) -> dict[str, Any]:
+    """What a reference makes of right letters behind what no lesson taught: a conclusion that is no step of the world,
+    or none that can be read.
+
+    right, stray    scored responses with a right letter; how many of them are strays
+    groups          those with strays, and with others that conclude in one of the question's options
+    gain            mean over these groups of mean likelihood of the strays, minus that of these others; None of no
+                    group. Above zero, it pays to leave the language of the world
+    """
+    right = 0
+    by_group: dict[tuple[int, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for step in steps:
+        for response, likelihood, prompt in zip(step.responses, step.likelihoods, step.prompts, strict=True):
+            if response.right_letter and not math.isnan(likelihood):
+                right += 1
+                if response.conclusion_listed or not response.names_step:
+                    by_group[step.step, prompt][not response.names_step].append(likelihood)
+    gains = [np.mean(stray) - np.mean(listed) for listed, stray in by_group.values() if listed and stray]
+    return {
+        "right": right,
+        "stray": sum(len(stray) for _, stray in by_group.values()),
+        "groups": len(gains),
+        "gain": float(np.mean(gains)) if gains else None,
     }
 
 

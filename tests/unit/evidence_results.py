@@ -13,7 +13,7 @@ from recipes.evidence.table import committed
 
 LEVELS = ("L1", "L2", "L3")
 NOBODY = {"count": [0] * 10, "likelihood": [0.0] * 10, "consistent": [0] * 10, "capped": 0, "auc": None}
-NOBODY |= {"auc_within": None, "pairs_within": 0}
+NOBODY |= {"auc_within": None, "pairs_within": 0, "strays": {"right": 0, "stray": 0, "groups": 0, "gain": None}}
 
 
 def measures(accuracy: float, consistency: float) -> dict[str, float]:

@@ -145,6 +145,20 @@ def test_pairs_are_of_one_prompt_and_one_step():
     assert found["auc_within"] == pytest.approx((1 + 0 + 1 / 2) / 3)
 
 
+def test_strays_beside_the_others_of_their_group():
+    # p: .9 behind no step against .3 and .5 behind options, .9 - .4; q: .2 against .6, -.4, and the step that is no
+    # option is of neither kind; r and the unscored: none to compare with. A wrong letter is not asked for
+    judged = ("so", 0.9), ("stir", 0.3), ("pour", 0.5), ("so", 0.2), ("stir", 0.6), ("bake", 0.1), ("so", 0.7)
+    steps = [
+        rollouts(1, *judged)._replace(prompts=["p", "p", "p", "q", "q", "q", "r"]),
+        rollouts(2, ("so", math.nan), ("stir", 0.1)),
+        rollouts(2, ("so", 0.8), letter="A"),
+    ]
+    assert results.strays(steps) == {"right": 8, "stray": 3, "groups": 2, "gain": pytest.approx((0.5 - 0.4) / 2)}
+    drifted = Response.of("<think> seen mix.>D stir </think>\n<answer>B</answer>", OPTIONS, 1, 20)
+    assert results.strays([Rollouts(3, [drifted], [0.8], {}, ["p"])])["stray"] == 1
+
+
 def test_nothing_scored_is_empty_bins():
     found = results.calibration([rollouts(1, ("stir", math.nan))])
     assert (sum(found["count"]), found["auc"]) == (0, None)

@@ -26,6 +26,7 @@ from recipes.evidence.table import (
     markers,
     paper,
     seeds,
+    strays,
 )
 from recipes.evidence.table.committed import Committed
 
@@ -48,6 +49,7 @@ TABLES: dict[str, Callable[[Committed], str]] = {
     "paper": paper.order,
     "reference": differences.reference,
     "likelihood": likelihood.likelihood,
+    "strays": strays.strays,
     "link": link.link,
     "made-with": levels.made_with,
 }

@@ -2,8 +2,8 @@
 
 A response of the grammar (`recipes.quickstart.consistency_rule`) concludes in a word and answers with a letter. It is
 consistent when the word is the letter's option, and right for the right reason when it is accurate as well. One
-outside the grammar is neither accurate nor consistent, and counts in every mean; that its letter is right, which is all
-that training rewards, is a measure of its own.
+outside the grammar is neither accurate nor consistent, and counts in every mean; that its letter is right, as the
+accuracy that training rewards finds it, is a measure of its own.
 """
 
 from __future__ import annotations

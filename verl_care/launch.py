@@ -49,13 +49,15 @@ class CareRun(Callback):
 
 
 def _start_fork_server(config: DictConfig) -> Any:
-    """On a CPU, the server that forks Ray's workers, unless the user names their interpreter."""
+    """On a CPU, the server that forks Ray's workers, and a quick way to it, unless the user names their interpreter."""
     if config.trainer.device != "cpu" or config.ray_kwargs.ray_init.runtime_env.get("py_executable"):
         return None
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
+    from verl_care.platforms.cpu import ray_worker
     from verl_care.platforms.cpu.forkserver import ForkServer
 
+    ray_worker.use()
     variables = {**get_ppo_ray_runtime_env(config)["env_vars"], **config.ray_kwargs.ray_init.runtime_env.env_vars}
     return ForkServer({name: str(value) for name, value in variables.items()})
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from ray._private import ray_constants
 
 from tests.unit.configs import put
 from verl_care import interpreter, launch, settings
+from verl_care.platforms.cpu import ray_worker
 
 
 class TestLaunch:
@@ -39,6 +41,7 @@ class TestInterpreter:
         # the job's variables, because some are read when a library is imported
         assert fake_server.env["TORCHDYNAMO_DISABLE"] == "1"
         assert fake_server.env["VLLM_LOGGING_LEVEL"] == "WARN"  # verl's own
+        assert ray_worker.__file__ == ray_constants.SETUP_WORKER_FILENAME
         (tidy, *arguments) = at_exit[0]
         tidy(*arguments)
         assert fake_server.stopped
@@ -52,6 +55,7 @@ class TestInterpreter:
         launch.CareRun().on_job_start(composed["care_base"].copy())
         assert worker_environment({}).get("py_executable") == quoted
         assert fake_server.env is None
+        assert ray_constants.SETUP_WORKER_FILENAME == "setup_worker.py"
 
     def test_the_users_choice_stays(self, config, fake_server, at_exit):
         put(config, "ray_kwargs.ray_init.runtime_env.py_executable", "uv run")
@@ -91,6 +95,7 @@ class FakeServer:
 def fake_server(monkeypatch):
     server = FakeServer()
     monkeypatch.setattr("verl_care.platforms.cpu.forkserver.ForkServer", server)
+    monkeypatch.setattr(ray_constants, "SETUP_WORKER_FILENAME", "setup_worker.py")
     monkeypatch.setattr(interpreter, "_chosen", [])
     monkeypatch.setattr(interpreter, "_earlier_hooks", [])
     monkeypatch.setenv(interpreter.HOOK, "")  # so that it is taken back after the test

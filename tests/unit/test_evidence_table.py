@@ -11,7 +11,7 @@ import pytest
 
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
-from recipes.evidence.table import committed, figures, likelihood, link, markdown, paper, seeds, strays
+from recipes.evidence.table import committed, figures, likelihood, link, markdown, paper, seeds
 from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
 from recipes.evidence.table.statistics import estimate, paired, ranks
 from tests.unit.evidence_results import quarter, read, result, two_pairs, write
@@ -222,19 +222,6 @@ def test_a_reliability_curve_leaves_rare_bins_out(tmp_path: Path):
     found = read(tmp_path, result("care", 0, 0.8, 0.9, calibration=[part]))
     (axis,) = figures.calibration(found).axes
     assert [len(points.get_offsets()) for points in axis.collections] == [1]
-
-
-def test_how_many_letters_stray_and_what_it_pays(tmp_path: Path):
-    kinds = (
-        {"right": 1000, "stray": 100, "groups": 20, "gain": 0.05},
-        {"right": 3000, "stray": 900, "groups": 40, "gain": -0.01},
-        {"right": 0, "stray": 0, "groups": 0, "gain": None},
-    )
-    parts = [quarter(count=[1] * 10, strays=kind) for kind in kinds]
-    runs = [result("care", seed, 0.8, 0.9, calibration=[part]) for seed, part in enumerate(parts)]
-    # 1,000 of 4,000; the mean of 5 and -1 points
-    (row,) = strays.strays(read(tmp_path, *runs)).splitlines()[2:]
-    assert row == "| CARE | 1 to 10 | 3 | 4,000 | 25.0 | 10, 30 | 60 | +2.0 |"
 
 
 def test_the_link_of_each_run(tmp_path: Path):

@@ -20,6 +20,7 @@ from recipes.evidence.table import (
     differences,
     figures,
     goal,
+    grammar,
     levels,
     likelihood,
     link,
@@ -50,6 +51,7 @@ TABLES: dict[str, Callable[[Committed], str]] = {
     "reference": differences.reference,
     "likelihood": likelihood.likelihood,
     "strays": strays.strays,
+    "grammar": grammar.grammar,
     "link": link.link,
     "made-with": levels.made_with,
 }

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from verl_care.data.prompts import PromptStyle, bare_question, lettered, wording_of
 from verl_care.evaluation.rows import Row
+from verl_care.records import groups
 
-TAGS = ("domain", "scenario", "task_type", "duration", "source", "index")
+TAGS = (*groups.TAGS, "index")
 _MARKS = ("<video>", "<image>")
 
 

@@ -20,32 +20,39 @@ class CareRun(Callback):
     """Stops a wrong configuration in its first second, and leaves no shared memory behind."""
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        from verl_care import interpreter, settings, shared_memory
+        from verl_care import settings
 
         try:
             settings.check(config)
             self.prepare(config)
+            _make_ready(config)
         except settings.CareConfigError as error:
             # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
             print(f"verl_care: this configuration would not do what it says:\n{error}", file=sys.stderr)
             sys.exit(2)
-        except Exception:  # noqa: BLE001 - for the same reason: a check that broke must not pass for a check passed
+        except Exception:  # noqa: BLE001 - for the same reason: what broke here must not pass for done
             traceback.print_exc()
             sys.exit(1)
-        segments = shared_memory.Segments()
-        removed = segments.remove_stale()
-        if removed:
-            print(f"verl_care: removed {len(removed)} shared-memory segments that an earlier run left in /dev/shm")
-        server = _start_fork_server(config)
-        if server is not None:
-            interpreter.choose(str(server.python))
-        elif shlex.quote(sys.executable) != sys.executable:
-            interpreter.choose(sys.executable)
-        # Not in `on_job_end`, which a Ctrl-C never reaches. Ray's own exit handler is older, so it comes after this.
-        atexit.register(_tidy, segments, server)
 
     def prepare(self, config: DictConfig) -> None:
         """For runs that need more than checked settings. A `CareConfigError` stops the run, as one of these does."""
+
+
+def _make_ready(config: DictConfig) -> None:
+    """What helps a run, and is taken back when this process ends."""
+    from verl_care import interpreter, shared_memory
+
+    segments = shared_memory.Segments()
+    removed = segments.remove_stale()
+    if removed:
+        print(f"verl_care: removed {len(removed)} shared-memory segments that an earlier run left in /dev/shm")
+    server = _start_fork_server(config)
+    # Not in `on_job_end`, which a Ctrl-C never reaches. Ray's own exit handler is older, so it comes after this.
+    atexit.register(_tidy, segments, server)
+    if server is not None:
+        interpreter.choose(str(server.python))
+    elif shlex.quote(sys.executable) != sys.executable:
+        interpreter.choose(sys.executable)
 
 
 def _start_fork_server(config: DictConfig) -> Any:
@@ -57,9 +64,10 @@ def _start_fork_server(config: DictConfig) -> Any:
     from verl_care.platforms.cpu import ray_worker
     from verl_care.platforms.cpu.forkserver import ForkServer
 
-    ray_worker.use()
     variables = {**get_ppo_ray_runtime_env(config)["env_vars"], **config.ray_kwargs.ray_init.runtime_env.env_vars}
-    return ForkServer({name: str(value) for name, value in variables.items()})
+    server = ForkServer({name: str(value) for name, value in variables.items()})
+    ray_worker.use()
+    return server
 
 
 def _tidy(segments: Any, server: Any) -> None:

@@ -9,6 +9,7 @@ bears one of these names and is mapped by no living process is ever removed.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ _HOST_IPC, _HOST_PID = 0xEFFFFFFF, 0xEFFFFFFC  # Linux' first namespaces (includ
 class Segments:
     """The segments of one run: those that appear after it was created, on this machine, for this user.
 
+    Raises:
+        ForeignFolder: if the folder of marks is somebody else's, or others may write there.
+
     A run leaves a mark, named by its process, until it has tidied up. The mark's time is when the run began; it is
     taken from the file, because file systems and `time.time` do not read the same clock.
     """
@@ -30,6 +34,7 @@ class Segments:
         self._shm = shm
         marks = marks or Path(tempfile.gettempdir()) / f"verl_care-{os.getuid()}"
         marks.mkdir(mode=0o700, exist_ok=True)
+        _check_ours(marks)
         self._earlier = list(_ended(marks))
         self._mark = marks / f"{os.getpid()}"
         self._mark.write_text(_start_of(self._mark.name) or "")
@@ -53,8 +58,8 @@ class Segments:
     def _newer_than(self, moment: float) -> list[Path]:
         if not self._shm.is_dir() or _shared_with_unseen_processes():
             return []
-        stats = {path: _stat(path) for path in self._shm.iterdir() if path.name.startswith((*PREFIXES, SEMAPHORES))}
-        return [path for path, stat in stats.items() if stat and stat.st_uid == os.getuid() and stat.st_mtime >= moment]
+        found = {path: _stat(path) for path in self._shm.iterdir() if path.name.startswith((*PREFIXES, SEMAPHORES))}
+        return [path for path, seen in found.items() if seen and seen.st_uid == os.getuid() and seen.st_mtime >= moment]
 
     def _remove(self, paths: Iterable[Path]) -> list[str]:
         wanted = {str(path): path for path in paths}
@@ -67,12 +72,26 @@ class Segments:
         return removed
 
 
+class ForeignFolder(RuntimeError):
+    """A name in the folder of temporary files that somebody else has taken; the message says how to go on."""
+
+
+def _check_ours(marks: Path) -> None:
+    """Else a link in it would have us write to any file of ours."""
+    found = marks.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ForeignFolder(
+            f"{marks} is to be a folder that this user alone writes to, and is not (mode {found.st_mode:o}, user "
+            f"{found.st_uid}): remove it, or set TMPDIR to a folder of your own"
+        )
+
+
 def _ended(marks: Path) -> Iterator[tuple[Path, float]]:
     """The marks of runs that were killed, and when each began."""
     for mark in marks.iterdir():
-        stat = _stat(mark)
-        if stat and mark.name.isdecimal() and mark.read_text() != _start_of(mark.name):
-            yield mark, stat.st_mtime
+        found = _stat(mark)
+        if found and mark.name.isdecimal() and mark.read_text() != _start_of(mark.name):
+            yield mark, found.st_mtime
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -85,10 +104,10 @@ def _stat(path: Path) -> os.stat_result | None:
 def _start_of(process: str) -> str | None:
     """When a process started, in ticks since boot, which tells it from a later one of the same number; None if gone."""
     try:
-        stat = Path("/proc", process, "stat").read_text()
+        line = Path("/proc", process, "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return stat.rpartition(")")[2].split()[19]  # field 22; the name in field 2 may hold blanks
+    return line.rpartition(")")[2].split()[19]  # field 22; the name in field 2 may hold blanks
 
 
 def _shared_with_unseen_processes() -> bool:

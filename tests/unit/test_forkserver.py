@@ -129,6 +129,33 @@ def test_a_signal_to_the_stand_in_ends_its_fork(server, number):
     assert gone(fork)
 
 
+def test_a_fork_and_who_asked_for_it_end_together(server):
+    # stopped, the server sees both ends in one look
+    for _ in range(5):
+        process, fork = sleeper(server.python)
+        os.kill(server._process.pid, signal.SIGSTOP)
+        os.kill(fork, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        os.kill(server._process.pid, signal.SIGCONT)
+        assert gone(fork)
+    assert run(server, "-c", IS_FORK).stdout == "True\n"
+
+
+def test_one_that_is_killed_before_it_is_answered(server):
+    os.kill(server._process.pid, signal.SIGSTOP)
+    asking = subprocess.Popen([str(server.python), "-c", "pass"])
+    waits = 0
+    while waits < 3:  # asleep three times in a row: its request is sent, and it waits for the answer
+        time.sleep(0.1)
+        asleep = Path(f"/proc/{asking.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+        waits = waits + 1 if asleep and "forked_python" in Path(f"/proc/{asking.pid}/cmdline").read_text() else 0
+    asking.kill()
+    asking.wait()
+    os.kill(server._process.pid, signal.SIGCONT)
+    assert run(server, "-c", IS_FORK).stdout == "True\n"
+
+
 def test_its_own_children_are_forks_too(server, tmp_path):
     script = tmp_path / "spawns.py"
     script.write_text(
@@ -148,6 +175,15 @@ def test_forks_end_with_the_server():
     assert gone(fork)
     assert process.wait(20) != 0
     assert not server.python.exists()
+
+
+def test_a_temporary_folder_far_down(tmp_path, monkeypatch):
+    folder = tmp_path / ("a" * 60) / ("b" * 60)
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    server = ForkServer({}, preload=[])
+    assert run(server, "-c", "print(1)").stdout == "1\n"
+    server.stop()
 
 
 def test_the_server_ends_with_who_started_it():

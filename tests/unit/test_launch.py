@@ -26,6 +26,13 @@ class TestLaunch:
         assert stopped.value.code == 1
         assert "ZeroDivisionError" in capsys.readouterr().err
 
+    def test_a_helper_that_does_not_start_ends_it_too(self, config, fake_server, at_exit, monkeypatch, capsys):
+        monkeypatch.setattr("verl_care.platforms.cpu.forkserver.ForkServer", lambda env: 1 / 0)
+        with pytest.raises(SystemExit) as stopped:
+            launch.CareRun().on_job_start(config)
+        assert stopped.value.code == 1
+        assert "ZeroDivisionError" in capsys.readouterr().err
+
     def test_a_sound_configuration_passes(self, config, fake_server, at_exit, tmp_path):
         launch.CareRun().on_job_start(config)
         assert list(tmp_path.glob("verl_care-*/*"))  # the mark of a running run

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from verl_care import shared_memory
-from verl_care.shared_memory import Segments
+from verl_care.shared_memory import ForeignFolder, Segments
 
 ME = str(os.getpid())
 
@@ -184,3 +184,19 @@ def test_a_container_that_shares_the_hosts_memory_removes_nothing(folders, monke
 def test_no_shared_memory_here(tmp_path):
     (tmp_path / "marks").mkdir()
     assert Segments(tmp_path / "shm", tmp_path / "marks").remove_new() == []
+
+
+def test_a_folder_of_marks_that_others_can_write_to_is_refused(tmp_path):
+    # else a link in it, named by our process, would have us write to any file of ours
+    shm, marks, own = tmp_path / "shm", tmp_path / "marks", tmp_path / "own"
+    shm.mkdir()
+    own.mkdir(mode=0o700)
+    marks.mkdir(mode=0o700)
+    marks.chmod(0o777)
+    with pytest.raises(ForeignFolder, match=r"marks is to be a folder .*mode 40777.*TMPDIR"):
+        Segments(shm, marks)
+    marks.rmdir()
+    marks.symlink_to(own)
+    with pytest.raises(ForeignFolder):
+        Segments(shm, marks)
+    assert names(own) == set()

@@ -49,6 +49,8 @@ PRELOAD = (
     "vllm.model_executor.models.qwen2_5_vl",
 )
 _PR_SET_PDEATHSIG = 1
+_LONGEST_PLACE = 80
+"""A socket's address has 107 bytes on Linux, and 103 on others."""
 
 
 class ForkServer:
@@ -56,7 +58,7 @@ class ForkServer:
 
     def __init__(self, env: Mapping[str, str], preload: Sequence[str] = PRELOAD):
         """Start it, with `env` on top of this process' environment; it serves from now on, and imports meanwhile."""
-        self._folder = Path(tempfile.mkdtemp(prefix="verl_care-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="verl_care-", dir=_place_of_sockets()))
         address = self._folder / "socket"
         self.python = self._folder / "python"
         program = shlex.join([sys.executable, "-I", forked_python.__file__, str(address)])
@@ -74,6 +76,12 @@ class ForkServer:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _place_of_sockets() -> str:
+    """Where temporary files are, unless no address fits behind that path: Ray's sockets are in /tmp as well."""
+    place = tempfile.gettempdir()
+    return place if len(os.fsencode(place)) <= _LONGEST_PLACE else "/tmp"
 
 
 @dataclass
@@ -119,21 +127,30 @@ class Request:
             runpy.run_path(what, run_name="__main__")
 
 
+_LISTENER, _FORK = "listener", "fork"
+"""What a file of the server is. Any other is the connection of who asked for a fork, and known by the fork's pidfd."""
+
+
+def _connections_first(key: selectors.SelectorKey) -> int:
+    """A fork and who asked for it can end together, and the connection is known only as long as the fork is."""
+    return {_FORK: 1, _LISTENER: 2}.get(key.data, 0)
+
+
 class _Server:
     def __init__(self, listener: socket.socket, python: str):
         self._listener, self._python = listener, python
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ, None)
+        self._selector.register(listener, selectors.EVENT_READ, _LISTENER)
         self._forks: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: process id, and who waits for its end
 
     def answer(self, timeout: float | None) -> Request | None:
         """Serve what has come; in a fork, return its request."""
-        for key, _ in self._selector.select(timeout):
-            if key.fileobj is self._listener:
+        for key in sorted((key for key, _ in self._selector.select(timeout)), key=_connections_first):
+            if key.data is _LISTENER:
                 request = self._fork(self._listener.accept()[0])
                 if request is not None:
                     return request
-            elif key.fd in self._forks:
+            elif key.data is _FORK:
                 self._has_ended(key.fd)
             else:  # who asked for a fork is gone, or was never to say anything more: so is its fork
                 pid, _ = self._forks[key.data]
@@ -166,9 +183,10 @@ class _Server:
             os.close(descriptor)
         pidfd = os.pidfd_open(pid)
         self._forks[pidfd] = pid, connection
-        self._selector.register(pidfd, selectors.EVENT_READ)
+        self._selector.register(pidfd, selectors.EVENT_READ, _FORK)
         self._selector.register(connection, selectors.EVENT_READ, pidfd)
-        connection.sendall(f"{pid}\n".encode())
+        with contextlib.suppress(OSError):  # killed while the server imported: its end of the connection says so
+            connection.sendall(f"{pid}\n".encode())
         return None
 
     def _has_ended(self, pidfd: int) -> None:

@@ -112,6 +112,43 @@ def test_one_that_another_process_removes_while_it_is_opened_is_not_damaged(tmp_
     assert store.damaged == 0
 
 
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("safe_open", OSError(24, "Too many open files")),
+        ("safe_open", PermissionError(13, "Permission denied")),
+        ("os.utime", PermissionError(1, "Operation not permitted")),  # another user's file
+        ("os.utime", OSError(30, "Read-only file system")),
+    ],
+)
+def test_a_sound_file_stays_whatever_the_system_says(tmp_path, monkeypatch, caplog, where, error):
+    store = FrameStore(tmp_path, 1 << 20)
+    store.put("a", FRAMES, METADATA)
+
+    def refuses(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(f"verl_care.data.store.{where}", refuses)
+        found = [store.get("a") for _ in range(2)]
+    assert [clip is None for clip in found] == [where == "safe_open"] * 2
+    assert caplog.text.count("cannot be read") == (where == "safe_open")  # once
+    assert store.damaged == 0
+    assert store.get("a") is not None
+
+
+def test_a_damaged_file_in_a_folder_that_cannot_be_written_fails_no_prompt(tmp_path, monkeypatch):
+    store = FrameStore(tmp_path, 1 << 20)
+    (tmp_path / "a.safetensors").write_bytes(b"")
+
+    def refuses(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("verl_care.data.store.Path.unlink", refuses)
+    assert store.get("a") is None
+    assert store.damaged == 1
+
+
 PROCESS = """
 import json, sys, torch
 from verl_care.data.store import FrameStore

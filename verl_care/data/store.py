@@ -8,6 +8,7 @@ import logging
 import os
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class FrameStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._folder / ".lock")
         self.damaged = self.unwritten = 0
+        self._said: set[str] = set()
 
     def get(self, key: str) -> tuple[torch.Tensor, dict[str, Any]] | None:
         """Frames and metadata, or None."""
@@ -41,16 +43,20 @@ class FrameStore:
             if _digest(frames) != notes["digest"]:
                 raise ValueError("its pixels are not those that were written")
             metadata = json.loads(notes["clip"])
-            _touch(path)
-        except FileNotFoundError:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                self._say_once("read", error)  # too many open files, a server that is away: the file may be sound
             return None
-        except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             if not path.exists() or "No such file" in str(error):
                 return None  # another process has made room while it was being opened
             self.damaged += 1
             logger.warning("%s is damaged (%s): made anew; %d so far", path, error, self.damaged)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that cannot be written
+                path.unlink()
             return None
+        with suppress(OSError):  # another user's file, or a folder that cannot be written: its owner's use counts
+            _touch(path)
         return frames, metadata
 
     def put(self, key: str, frames: torch.Tensor, metadata: dict[str, Any]) -> None:
@@ -67,9 +73,14 @@ class FrameStore:
                 unfinished.replace(self._path(key))
         except OSError as error:
             self.unwritten += 1
-            unfinished.unlink(missing_ok=True)
-            if self.unwritten == 1:
-                logger.warning("data.video.cache_dir=%s cannot be written: %s", self._folder, error)
+            with suppress(OSError):
+                unfinished.unlink()
+            self._say_once("written", error)
+
+    def _say_once(self, what: str, error: OSError) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            logger.warning("data.video.cache_dir=%s cannot be %s: %s", self._folder, what, error)
 
     def _make_room(self, wanted: int) -> bool:
         files = []

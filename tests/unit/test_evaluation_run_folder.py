@@ -113,8 +113,13 @@ class TestClaim:
 
     def test_settings_that_are_none_are_told(self, tmp_path):
         (tmp_path / "settings.json").write_text("[1]")
-        with pytest.raises(ValueError, match="no settings of an evaluation"):
+        with pytest.raises(RunRefused, match=r"evaluation\.run=.*no settings of an evaluation"):
             claim(tmp_path, {}, "m")
+
+    def test_a_damaged_answer_is_told(self, tmp_path):
+        (tmp_path / "responses.jsonl").write_text('{"dataset": "d"}\n')
+        with pytest.raises(RunRefused, match=r"evaluation\.run=.*responses\.jsonl, line 1"):
+            run_folder.rows_in(tmp_path)
 
     def test_half_a_row_of_a_killed_run_is_cut_off(self, tmp_path):
         claim(tmp_path, {}, "m")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,10 @@ def claim(run: Path, here: Mapping[str, Any], model: str) -> None:
     """Make `run` the folder of these settings, or see that it is.
 
     Raises:
-        RunRefused: if it holds answers made with other settings.
+        RunRefused: if it holds answers made with other settings, or a damaged file of them.
     """
-    there = settings.read(run)
+    with _refusing(run):
+        there = settings.read(run)
     if there is None and (run / RESPONSES).exists():
         raise RunRefused(f"evaluation.run={run}: its answers say not how they were made. Set it to another folder.")
     if there is not None and (differing := settings.differences(there, here)):
@@ -103,7 +105,22 @@ def claim(run: Path, here: Mapping[str, Any], model: str) -> None:
 
 
 def rows_in(run: Path) -> list[Row]:
-    return read_rows(run) if (run / RESPONSES).exists() else []
+    """Its answers so far.
+
+    Raises:
+        RunRefused: if a line is damaged or no answer.
+    """
+    with _refusing(run):
+        return read_rows(run) if (run / RESPONSES).exists() else []
+
+
+@contextmanager
+def _refusing(run: Path) -> Iterator[None]:
+    """What cannot be read there, as a reason to name another folder."""
+    try:
+        yield
+    except ValueError as error:
+        raise RunRefused(f"evaluation.run={run}: {error}. Mend that file, or set it to another folder.") from error
 
 
 def missing_samples(

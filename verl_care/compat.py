@@ -20,6 +20,7 @@ def apply() -> None:
     """Mend the modules below as soon as verl imports them."""
     wrapt.register_post_import_hook(_mend_position_ids, "verl.utils.tensordict_utils")
     wrapt.register_post_import_hook(_mend_visual_embedding, "verl.models.transformers.qwen2_vl")
+    wrapt.register_post_import_hook(_call_the_tower_once, "verl.models.transformers.qwen3_vl")
     mend_positions()
     wrapt.register_post_import_hook(_pass_seconds, "transformers.models.qwen2_5_vl.processing_qwen2_5_vl")
     wrapt.register_post_import_hook(_keep_clips_of_a_prompt_together, "vllm.model_executor.models.qwen2_vl")
@@ -71,51 +72,37 @@ def _mend_visual_embedding(module: ModuleType) -> None:
     2. The tower runs once for images and once more for videos. A rank whose rows have both then makes
        more collective calls than a rank whose rows have one: a hang. Here it always runs once.
     """
-    module._get_input_embeds = _embed_text_and_vision  # type: ignore[attr-defined]
+    from verl_care.vision_tower import embed_text_and_vision
+
+    module._get_input_embeds = embed_text_and_vision  # type: ignore[attr-defined]
 
 
-def _embed_text_and_vision(
-    model: Any,
-    input_ids: Any,
-    attention_mask: Any = None,
-    pixel_values: Any = None,
-    pixel_values_videos: Any = None,
-    image_grid_thw: Any = None,
-    video_grid_thw: Any = None,
-) -> tuple[Any, Any]:
-    """Token embeddings with the vision tower's features in place of the image and video tokens."""
-    import torch
-    from verl.utils.transformers_compat import unpack_visual_output
+def _call_the_tower_once(module: ModuleType) -> None:
+    """verl 0.9.1 models/transformers/qwen3_vl.py:216,235 `_get_input_embeds` (Qwen3-VL).
 
-    embeds = model.get_input_embeddings()(input_ids)
-    kinds = [
-        ("Image", model.config.image_token_id, pixel_values, image_grid_thw),
-        ("Video", model.config.video_token_id, pixel_values_videos, video_grid_thw),
-    ]
-    present = [kind for kind in kinds if kind[2] is not None]
-    if present:
-        pixels = torch.cat([pixels.type(model.visual.dtype) for _, _, pixels, _ in present])
-        grid_thw = torch.cat([grid for _, _, _, grid in present])
-    else:
-        vision = model.config.vision_config
-        patch_size = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-        pixels = torch.zeros((16, patch_size), dtype=embeds.dtype, device=embeds.device)
-        grid_thw = torch.tensor([[1, 4, 4]], dtype=torch.long, device=embeds.device)
+    Point 2 above: once for images, once more for videos. Here verl's function is given the parts of one call.
+    """
+    from verl_care.vision_tower import SeenTogether
 
-    features, _ = unpack_visual_output(model.visual(pixels, grid_thw=grid_thw))
-    features = features.to(embeds.device, embeds.dtype)
-    merge = model.visual.spatial_merge_size**2
-    for name, token_id, _, grid in present:
-        mine = int(grid.prod(-1).sum()) // merge
-        mask = input_ids == token_id
-        if int(mask.sum()) != mine:
-            raise ValueError(f"{name} features and tokens do not match: {int(mask.sum())} tokens, {mine} features")
-        embeds = embeds.masked_scatter(mask.unsqueeze(-1).expand_as(embeds), features[:mine])
-        features = features[mine:]
-    if not present:
-        embeds = embeds + 0.0 * features.mean()
+    embed = module._get_input_embeds
 
-    return embeds, attention_mask if attention_mask is None else attention_mask.to(embeds.device)
+    @wraps(embed)
+    def _get_input_embeds(
+        model: Any,
+        input_ids: Any,
+        attention_mask: Any = None,
+        pixel_values: Any = None,
+        pixel_values_videos: Any = None,
+        image_grid_thw: Any = None,
+        video_grid_thw: Any = None,
+    ) -> Any:
+        if pixel_values is not None and pixel_values_videos is not None:
+            model = SeenTogether(model, (pixel_values, image_grid_thw), (pixel_values_videos, video_grid_thw))
+        return embed(
+            model, input_ids, attention_mask, pixel_values, pixel_values_videos, image_grid_thw, video_grid_thw
+        )
+
+    module._get_input_embeds = _get_input_embeds  # type: ignore[attr-defined]
 
 
 def _mend_rope_index(module: ModuleType) -> None:

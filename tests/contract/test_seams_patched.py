@@ -2,12 +2,12 @@
 
 import inspect
 import re
-import sys
 
 import pytest
 from verl.utils import distributed
 
 from tests.contract.seams import SITE, parameters, seam, unpatched_source
+from verl_care.vision_tower import embed_text_and_vision
 
 
 def test_the_backend_that_names_a_device_twice():
@@ -38,8 +38,14 @@ def test_what_is_patched_is_still_there():
         seam(definition in unpatched_source(relative), f"{relative}: {definition}", ours)
     text = unpatched_source("models/transformers/qwen2_vl.py").split("def _get_input_embeds(")[1].split("):")[0]
     theirs = re.findall(r"^    (\w+)", text, re.MULTILINE)
-    ours = parameters(sys.modules["verl_care.compat"]._embed_text_and_vision)
-    seam(theirs == ours, f"_get_input_embeds{tuple(theirs)}", "compat._embed_text_and_vision")
+    ours = parameters(embed_text_and_vision)
+    seam(theirs == ours, f"_get_input_embeds{tuple(theirs)}", "vision_tower.embed_text_and_vision")
+    text = unpatched_source("models/transformers/qwen3_vl.py")
+    for part in ("(pixel_values, grid_thw=image_grid_thw)", "pixel_values_videos, grid_thw=video_grid_thw"):
+        seam(part in text, f"the tower is handed {part}", "vision_tower.SeenTogether")
+    seam(
+        "= _get_input_embeds(\n" in text.split("def qwen3_vl_base_forward(")[1], "by that name", "_call_the_tower_once"
+    )
 
 
 @pytest.mark.parametrize("key", ["freeze_vision_tower", "use_prefix_grouper"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from verl_care.reference import shard_file_name
@@ -70,8 +71,20 @@ def latest_complete(root: str | os.PathLike) -> tuple[Path | None, dict[str, lis
     return None, incomplete
 
 
+def keep_newest(saved: Sequence[Path], keep: int | None) -> list[Path]:
+    """Delete the actor of all but the last `keep` of these checkpoints, oldest first; None or 0 keeps all.
+
+    Returns:
+        The ones that are kept. `remove_orphans` sees to the rest of the others.
+    """
+    surplus = max(0, len(saved) - keep) if keep else 0
+    for folder in saved[:surplus]:
+        shutil.rmtree(folder / "actor", ignore_errors=True)
+    return list(saved[surplus:])
+
+
 def remove_orphans(root: str | os.PathLike) -> list[str]:
-    """Delete the reference of checkpoints whose actor verl has deleted (`trainer.max_actor_ckpt_to_keep`)."""
+    """Delete the reference of checkpoints whose actor is gone (`trainer.max_actor_ckpt_to_keep`)."""
     removed = []
     for mark in Path(root).glob(f"{_STEP}*/{MARK}"):
         if not (mark.parent / "actor").exists():

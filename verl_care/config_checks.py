@@ -66,6 +66,11 @@ def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
             f"algorithm.adv_estimator={config.algorithm.adv_estimator}: CARE's advantage is group-relative."
             " Set algorithm.adv_estimator=care (or grpo, verl's own, with epsilon 1e-6)."
         )
+    if config.algorithm.adv_estimator == "care" and not config.algorithm.get("norm_adv_by_std_in_grpo", True):
+        yield (
+            "algorithm.norm_adv_by_std_in_grpo=false: the estimator `care` divides by the group's standard deviation,"
+            " as the release does. Leave it true, or set algorithm.adv_estimator=grpo for advantages without it."
+        )
     manager = config.reward.reward_manager
     if manager.name != "care" or manager.source != "register":
         yield (

@@ -109,6 +109,7 @@ def consistency_bonus(
     likelihood_N: Tensor,
     group_N: GroupIds,
     *,
+    answered_N: Tensor | None = None,
     bonus: Literal["hard", "dense", "none"] = "hard",
     bonus_coefficient: float = 0.5,
     confidence_upper_bound: float = 0.95,
@@ -124,12 +125,15 @@ def consistency_bonus(
         dense    c = bonus_coefficient * a * p   for every response with a likelihood (the paper's DenseCons)
         none     c = 0
 
-    `selected_N` and `threshold_N` are the same for all three, so that runs can be compared.
+    `selected_N` is the same for all three, so that runs can be compared, and so is `threshold_N` where likelihoods are
+    known; it is NaN in a run without a reference.
 
     Args:
         accuracy_N: a in [0, 1].
-        likelihood_N: p from `answer_likelihood`. NaN, a response without an answer, is never in S and earns nothing.
+        likelihood_N: p from `answer_likelihood`, NaN where there is none. Such a response earns nothing.
         group_N: the prompt of each response. Groups may be interleaved and of any size.
+        answered_N: bool, which responses have an answer, for runs without likelihoods; one without is never in S. None:
+            those with a likelihood.
         bonus: "hard" is the method; the others are its ablations.
         bonus_coefficient: 0.5 in all published runs.
         confidence_upper_bound: cap of the likelihood, in (0, 1]: above it, more certain is not better. 1 is no cap.
@@ -137,7 +141,8 @@ def consistency_bonus(
         accuracy_threshold: a response at or below it is wrong.
 
     Raises:
-        ValueError: shapes that do not match, an unknown `bonus`, a number out of its range.
+        ValueError: shapes that do not match, an unknown `bonus`, a number out of its range, a member of S without a
+            likelihood where the bonus depends on it.
 
     Edge cases: with S empty nobody in the group gets a bonus; a lone member of S always does. Where accuracies are 0
     or 1, formats equal, and all of S earns the bonus, it only stretches the rewards, and the advantages stay GRPO's.
@@ -152,9 +157,11 @@ def consistency_bonus(
     _check_responses(accuracy_N, likelihood_N)
     group_index_N, size_P = group_index(group_N, like_N=accuracy_N)
     a_N, p_N = accuracy_N.double(), likelihood_N.double()
-    answered_N = ~p_N.isnan()
+    known_N = ~p_N.isnan()
 
-    selected_N = select(accuracy_N, answered_N, group_N, accuracy_threshold)
+    selected_N = select(accuracy_N, known_N if answered_N is None else answered_N, group_N, accuracy_threshold)
+    if bonus != "none" and (selected_N & ~known_N).any():
+        raise ValueError("likelihood_N is NaN for an accurate response with an answer: score all of `needs_likelihood`")
 
     q_N = p_N.clamp(max=confidence_upper_bound)
     selected_P = group_sum(selected_N.double(), group_index_N, size_P)
@@ -165,7 +172,7 @@ def consistency_bonus(
         earned_N = selected_N & (q_N >= threshold_N - consistency_margin - TOLERANCE)
         bonus_N = torch.where(earned_N, bonus_coefficient * a_N, 0)
     elif bonus == "dense":
-        bonus_N = torch.where(answered_N, bonus_coefficient * a_N * p_N, 0)
+        bonus_N = torch.where(known_N, bonus_coefficient * a_N * p_N, 0)
     else:
         bonus_N = torch.zeros_like(a_N)
 

@@ -33,7 +33,8 @@ def care_metrics(
 
     Returns:
         `care/...` -> value. `bonus_rate` and the likelihoods are of selected responses, and absent when
-        none was selected. `all_wrong_groups` and `all_correct_groups` are fractions of the groups.
+        none was selected or nothing was scored. `all_wrong_groups` and `all_correct_groups` are fractions
+        of the groups.
     """
     index_N, size_P = group_index(group_N, like_N=accuracy_N)
 
@@ -50,10 +51,11 @@ def care_metrics(
         "care/all_wrong_groups": fraction_of_groups(accuracy_N <= accuracy_threshold),
         "care/all_correct_groups": fraction_of_groups(accuracy_N >= 1),
     }
-    if result.selected_N.any():
-        chosen = likelihood_N[result.selected_N]
+    scored_N = result.selected_N & ~likelihood_N.isnan()
+    if scored_N.any():
+        chosen = likelihood_N[scored_N]
         metrics |= {
-            "care/bonus_rate": float((result.bonus_N[result.selected_N] > 0).float().mean()),
+            "care/bonus_rate": float((result.bonus_N[scored_N] > 0).float().mean()),
             "care/likelihood_mean": float(chosen.mean()),
             "care/likelihood_min": float(chosen.min()),
             "care/likelihood_max": float(chosen.max()),

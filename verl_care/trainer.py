@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,7 +20,7 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.utils.debug import marked_timer
 from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
-from verl_care import checkpoints, config_checks, on_policy, packing, resume, scoring, settings
+from verl_care import config_checks, on_policy, packing, resume, scoring, settings
 from verl_care.ablations import choices, step
 from verl_care.consistency import consistency_bonus
 from verl_care.data.failures import FailedPrompts
@@ -32,6 +31,7 @@ from verl_care.rewards.in_process import InProcessRewards
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
 from verl_care.validation import MeasuredValidation
+from verl_care.whole_checkpoints import WholeCheckpoints
 from verl_care.worker_fields import LeanPasses
 from verl_care.workers import CareWorker
 
@@ -40,7 +40,7 @@ logger.setLevel(logging.INFO)
 
 
 @register_trainer("care")
-class CareTrainer(MeasuredValidation, LeanPasses):
+class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
     """`trainer.v1.trainer_mode=care`."""
 
     def __init__(self, config: DictConfig):
@@ -90,7 +90,7 @@ class CareTrainer(MeasuredValidation, LeanPasses):
 
     def fit(self, agent_loop_manager: Any) -> None:
         # verl's file and tensorboard loggers take their places from the environment; ours is the run's folder.
-        root = self._checkpoint_root()
+        root = self.checkpoint_root
         log_file = root / "metrics.jsonl"
         root.mkdir(parents=True, exist_ok=True)
         if self.global_steps > 0:
@@ -192,6 +192,7 @@ class CareTrainer(MeasuredValidation, LeanPasses):
             graded.accuracy_N,
             likelihood_N,
             graded.uid_N,
+            answered_N=None if self.use_reference_policy else graded.answered_N,
             bonus="none" if self.care.bonus == "refgen" else self.care.bonus,  # type: ignore[arg-type]
             bonus_coefficient=self.care.bonus_coefficient,
             confidence_upper_bound=self.care.confidence_upper_bound,
@@ -257,38 +258,6 @@ class CareTrainer(MeasuredValidation, LeanPasses):
 
     def on_step_end(self) -> None:
         within(self.care.weight_sync_timeout_s, f"the weight sync of step {self.global_steps}", super().on_step_end)
-
-    # ------------------------------------------------------------------ checkpoints
-
-    def _checkpoint_root(self) -> Path:
-        return Path(self.config.trainer.default_local_dir).absolute()
-
-    def _save_checkpoint(self) -> None:
-        folder = self._checkpoint_root() / f"global_step_{self.global_steps}"
-        (folder / checkpoints.MARK).unlink(missing_ok=True)
-        if self.use_reference_policy:
-            self.actor_rollout_wg.save_reference(str(folder / checkpoints.REFERENCE))
-        super()._save_checkpoint()
-        checkpoints.mark_complete(
-            folder, world_size=self.actor_rollout_wg.world_size, has_reference=self.use_reference_policy
-        )
-        checkpoints.remove_orphans(self._checkpoint_root())
-
-    def _load_checkpoint(self) -> None:
-        trainer = self.config.trainer
-        if trainer.resume_mode == "auto":
-            folder = resume.newest(self._checkpoint_root())
-            if folder is None:
-                self.global_steps = 0
-                return
-            with open_dict(self.config):
-                # verl would read the step from a file that a killed run may have left empty.
-                trainer.resume_mode, trainer.resume_from_path = "resume_path", str(folder)
-        if trainer.resume_mode == "resume_path":
-            resume.check(trainer.resume_from_path, self.actor_rollout_wg.world_size)
-        super()._load_checkpoint()
-        if self.global_steps > 0 and self.use_reference_policy:
-            self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))
 
 
 def _log_where_verl_logs() -> None:

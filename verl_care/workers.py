@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.workers.engine_workers import ActorRolloutRefWorker
@@ -39,6 +40,11 @@ class CareWorker(ActorRolloutRefWorker):
         assert self.ref is not None, "the trainer asked for no reference model"
         policy, reference = (worker.engine.module for worker in (self.actor, self.ref))  # type: ignore[attr-defined]
         return EmaReference(policy=policy, reference=reference)
+
+    @_on_all_ranks
+    def sees(self, file: str) -> bool:
+        """Whether this rank's node has the trainer's file."""
+        return Path(file).exists()
 
     @_on_all_ranks
     def update_reference(self, decay: float) -> float:

@@ -16,6 +16,7 @@ from tests.contract.seams import in_order, parameters, seam, source
 from verl_care import checkpoints
 from verl_care.trainer import CareTrainer
 from verl_care.validation import MeasuredValidation
+from verl_care.whole_checkpoints import WholeCheckpoints
 from verl_care.worker_fields import LeanPasses
 
 # ---------------------------------------------------------------- hooks
@@ -58,7 +59,7 @@ def test_hooks_keep_their_signature(hook):
 
 def test_every_hook_we_override_is_listed():
     theirs = {name for kind in PPOTrainerSync.__mro__ for name in vars(kind)} - set(vars(object))
-    ours = set(vars(CareTrainer)) | set(vars(MeasuredValidation)) | set(vars(LeanPasses))
+    ours = {name for kind in (CareTrainer, MeasuredValidation, WholeCheckpoints, LeanPasses) for name in vars(kind)}
     overridden = {name for name in ours if name in theirs and callable(getattr(CareTrainer, name))}
     assert overridden - {"__init__"} == set(HOOKS) - {"__init__"}
 
@@ -130,7 +131,15 @@ def test_names_of_a_checkpoints_files():
 def test_resuming_from_a_path():
     text = source(trainer_base.PPOTrainer._load_checkpoint)
     order = ('resume_mode == "resume_path"', "resume_from_path", 'split("global_step_")[-1]', "_wg.load_checkpoint(")
-    seam(in_order(text, *order), "resume_path takes the step from the folder's name", "CareTrainer._load_checkpoint")
+    seam(
+        in_order(text, *order), "resume_path takes the step from the folder's name", "WholeCheckpoints._load_checkpoint"
+    )
+
+
+def test_how_many_checkpoints_verl_keeps():
+    save = source(trainer_base.PPOTrainer._save_checkpoint)
+    for key in ('get("max_actor_ckpt_to_keep", None)', 'get("remove_previous_ckpt_in_save", False)'):
+        seam(f"self.config.trainer.{key}" in save, f"trainer.{key} is read there", "WholeCheckpoints._save_checkpoint")
 
 
 # ---------------------------------------------------------------- logging

@@ -16,6 +16,7 @@ VERL_CASES = [
     ("actor_rollout_ref.rollout.n", 1, "compared with the others", "actor_rollout_ref.rollout.n to 2 or more"),
     ("actor_rollout_ref.rollout.n", "eight", "compared with the others", "actor_rollout_ref.rollout.n to 2 or more"),
     ("algorithm.adv_estimator", "gae", "group-relative", "algorithm.adv_estimator=care"),
+    ("algorithm.norm_adv_by_std_in_grpo", False, "standard deviation", "algorithm.adv_estimator=grpo"),
     ("reward.reward_manager.name", "naive", "the answer span", "reward.reward_manager.name=care"),
     ("reward.reward_manager.source", "importlib", "the answer span", "reward.reward_manager.source=register"),
     ("actor_rollout_ref.actor.strategy", "fsdp", "needs FSDP2", "actor_rollout_ref.actor.strategy=fsdp2"),

@@ -135,6 +135,18 @@ def test_dense_and_none():
         assert torch.equal(result.threshold_N, hard.threshold_N)
 
 
+def test_selected_without_any_likelihood():
+    # S needs no likelihood: answered, right, at the group's mean of 2/4
+    accuracy_N, nothing_N = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.full((4,), math.nan)
+    answered_N = torch.tensor([True, False, True, True])
+    found = consistency_bonus(accuracy_N, nothing_N, list("aaaa"), answered_N=answered_N, bonus="none")
+    assert found.selected_N.tolist() == [True, False, False, False]
+    assert found.bonus_N.tolist() == [0, 0, 0, 0]
+    assert found.threshold_N.isnan().all()
+    with pytest.raises(ValueError, match="score all of `needs_likelihood`"):
+        consistency_bonus(accuracy_N, nothing_N, list("aaaa"), answered_N=answered_N)
+
+
 def test_bonus_coefficient():
     assert scored([0.8], [0.5], bonus_coefficient=1.0).bonus_N.tolist() == approx([0.8])
 

@@ -11,6 +11,8 @@ NAN = float("nan")
 
 def metrics(accuracy, form, likelihood, answered, group, **options):
     accuracy_N, likelihood_N = torch.tensor(accuracy), torch.tensor(likelihood)
+    if options.get("bonus") == "none":
+        options["answered_N"] = torch.tensor(answered)
     result = consistency_bonus(accuracy_N, likelihood_N, group, **options)
     return care_metrics(accuracy_N, torch.tensor(form), likelihood_N, torch.tensor(answered), group, result, 0.1)
 
@@ -74,7 +76,7 @@ def test_without_a_reference_there_is_no_likelihood_to_log():
     # the trainer passes NaN for everybody when bonus=none
     found = metrics([1.0, 0.0], [1.0, 1.0], [NAN, NAN], [True, True], ["a", "a"], bonus="none")
     assert found["care/accuracy"] == 0.5
-    assert found["care/selected_fraction"] == 0.0
+    assert found["care/selected_fraction"] == 0.5
     assert "care/likelihood_mean" not in found
     assert not any(value != value for value in found.values())
 

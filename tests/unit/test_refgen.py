@@ -56,6 +56,25 @@ def test_the_first_token_that_differs_ends_it():
     assert accuracy([*choosing(2, ">B", response)[:3], ID["3"], *response[4:]], "B", response, span) == 1
 
 
+def test_it_ends_its_answer_earlier():
+    # `</` in place of `. grab`: its answer is A, and the closing tag is not there twice
+    words = [*WORDS, ". grab"]
+    response = [*ids("<", "answer", ">A"), len(WORDS), *ids("</", "answer", ">")]
+    choice = [*response[:3], ID["</"], *response[4:]]
+
+    def text(tokens):
+        return "".join(words[token] for token in tokens)
+
+    assert reference_answer(response, choice, (2, 4), text) == "<answer>A</answer>"
+    # a tokenizer that writes `A</` as one: it is the answer's last token, agreed on or chosen
+    joined = ["<", "answer", ">", "A</", "B</", "answer", ">"]
+    for chosen, answer in ((3, "A"), (4, "B")):
+        made = reference_answer(
+            [0, 1, 2, 3, 5, 6], [0, 1, 2, chosen, 5, 6], (3, 4), lambda tokens: "".join(joined[i] for i in tokens)
+        )
+        assert made == f"<answer>{answer}</answer>"
+
+
 def test_no_answer_is_not_paid():
     assert accuracy(RESPONSE, span=None) == 0
 

@@ -55,8 +55,8 @@ def kl_weights(
     2. The mean over responses divides by all of them, as that of the policy term does, not by those in S.
     3. The two parts are added with weight 1 each, so that on equal tokens the separate KL is twice the joint one;
        halve `kl_loss_coef` to compare at equal strength.
-    4. The answer's tags and the end of the turn belong to neither part, as in the release's masks. (There the
-       reasoning ends one token later or earlier than here where a tokenizer cuts the tag differently.)
+    4. The opening tag counts as reasoning, as in the release; the closing tag and the end of the turn belong to neither
+       part. (There the reasoning ends one token later or earlier than here where a tokenizer cuts the tag differently.)
     """
     if on not in ("all", "accurate") or parts not in ("joint", "separate"):
         raise ValueError(f"on is {on!r} and parts {parts!r}: pass 'all' or 'accurate', and 'joint' or 'separate'")

@@ -40,8 +40,14 @@ def reference_answer(
     start, stop = span
     for position in range(start, stop):
         if choice[position] != response[position]:
-            return text_of([*response[:position], choice[position]]) + CLOSE
-    return text_of(response[:stop]) + CLOSE
+            return _closed(text_of([*response[:position], choice[position]]))
+    return _closed(text_of(response[:stop]))
+
+
+def _closed(text: str) -> str:
+    """With the closing tag, of which the last token may have begun something already ("A</")."""
+    begun = next((length for length in range(len(CLOSE), 0, -1) if text.endswith(CLOSE[:length])), 0)
+    return text[: len(text) - begun] + CLOSE
 
 
 def reference_accuracy(

@@ -1,0 +1,139 @@
+"""At every moment of a run that has saved once there is a complete checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from tests.unit.test_checkpoints import FILES
+from verl_care.checkpoints import REFERENCE, latest_complete
+from verl_care.settings import CareConfigError
+from verl_care.whole_checkpoints import WholeCheckpoints
+
+
+class Ranks:
+    """Two of them; the second may not see what the trainer writes."""
+
+    world_size = 2
+
+    def __init__(self, share: bool = True):
+        self.share = share
+        self.loaded: str | None = None
+
+    def save_reference(self, folder: str) -> None:
+        write(Path(folder).parent, REFERENCE)
+
+    def load_reference(self, folder: str) -> None:
+        self.loaded = folder
+
+    def sees(self, file: str) -> list[bool]:
+        return [Path(file).exists(), self.share and Path(file).exists()]
+
+
+class Verl:
+    """Of verl's trainer, what saves and loads."""
+
+    def __init__(self, config: DictConfig):
+        self.config, self.global_steps, self.use_reference_policy = config, 0, True
+        self.actor_rollout_wg = Ranks(share=not config.trainer.get("apart", False))
+        self.complete_meanwhile: list[str | None] = []
+        self.killed = False
+
+    def _save_checkpoint(self) -> None:
+        trainer = self.config.trainer
+        assert trainer.max_actor_ckpt_to_keep is None, "verl would delete the one before"
+        assert not trainer.get("remove_previous_ckpt_in_save", False), "the same"
+        root = Path(trainer.default_local_dir)
+        for part in ("actor", "data.pt"):
+            write(root / f"global_step_{self.global_steps}", part)
+            newest = latest_complete(root)[0]
+            self.complete_meanwhile.append(newest and newest.name)
+            if self.killed:
+                raise KeyboardInterrupt
+
+    def _load_checkpoint(self) -> None:
+        self.global_steps = int(self.config.trainer.resume_from_path.rpartition("_")[2])
+
+
+def write(folder: Path, part: str) -> None:
+    for name in FILES:
+        if name.startswith(part):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(b"x")
+
+
+class Trainer(WholeCheckpoints, Verl):
+    pass
+
+
+def trainer(folder: Path | str, keep: int | None = 1, **more) -> Trainer:
+    own = {"default_local_dir": str(folder), "max_actor_ckpt_to_keep": keep, "resume_from_path": None, "nnodes": 1}
+    made = Trainer(OmegaConf.create({"trainer": {**own, "resume_mode": "auto", **more}}))
+    OmegaConf.set_struct(made.config, True)
+    return made
+
+
+def saved(trainer: Trainer, *steps: int) -> list[str]:
+    """Save at these steps; the checkpoints that have an actor then."""
+    for step in steps:
+        trainer.global_steps = step
+        trainer._save_checkpoint()
+    return sorted(path.parent.name for path in trainer.checkpoint_root.glob("*/actor"))
+
+
+def test_the_one_before_goes_when_the_next_is_complete(tmp_path):
+    made = trainer(tmp_path)
+    assert saved(made, 2, 4, 6) == ["global_step_6"]
+    before = [None, "global_step_2", "global_step_4"]
+    assert made.complete_meanwhile == [name for name in before for _ in range(2)]
+    assert made.config.trainer.max_actor_ckpt_to_keep == 1
+    assert not (tmp_path / "global_step_4" / REFERENCE).exists()
+
+
+def test_a_run_killed_while_it_saves_goes_on_from_the_one_before(tmp_path):
+    made = trainer(tmp_path)
+    saved(made, 2)
+    made.killed = True
+    with pytest.raises(KeyboardInterrupt):
+        saved(made, 4)
+    again = trainer(tmp_path)
+    again._load_checkpoint()
+    assert again.global_steps == 2
+    assert again.actor_rollout_wg.loaded == str(tmp_path / "global_step_2" / REFERENCE)
+
+
+@pytest.mark.parametrize(
+    ("keep", "more", "steps"),
+    [
+        (None, {}, [1, 2, 3]),
+        (2, {}, [2, 3]),
+        (5, {}, [1, 2, 3]),
+        (None, {"remove_previous_ckpt_in_save": True}, [3]),
+    ],
+)
+def test_as_many_are_kept_as_asked_for(tmp_path, keep, more, steps):
+    assert saved(trainer(tmp_path, keep, **more), 1, 2, 3) == [f"global_step_{step}" for step in steps]
+
+
+def test_those_of_an_earlier_start_stay_as_with_verl(tmp_path):
+    saved(trainer(tmp_path), 2)
+    assert saved(trainer(tmp_path), 4, 6) == ["global_step_2", "global_step_6"]
+
+
+def test_every_rank_is_told_the_same_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = trainer("runs/a", resume_from_path="runs/b/global_step_3")
+    assert made.checkpoint_root == tmp_path / "runs/a"
+    assert made.config.trainer.default_local_dir == str(tmp_path / "runs/a")
+    assert made.config.trainer.resume_from_path == str(tmp_path / "runs/b/global_step_3")
+
+
+def test_nodes_that_do_not_share_the_folder_are_refused(tmp_path):
+    with pytest.raises(CareConfigError, match=r"default_local_dir=.*1 ranks \(1 the first\).*all nodes share"):
+        trainer(tmp_path / "new", nnodes=2, apart=True)._load_checkpoint()
+    together = trainer(tmp_path / "new", nnodes=2)
+    together._load_checkpoint()
+    assert together.global_steps == 0
+    assert list((tmp_path / "new").iterdir()) == []

@@ -1,0 +1,91 @@
+"""Checkpoints that are whole or not there, with the reference in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from omegaconf import DictConfig, open_dict
+
+from verl_care import checkpoints, resume
+from verl_care.settings import CareConfigError
+
+
+class WholeCheckpoints:
+    """Mixin before verl's trainer: what it saves is marked when it is complete, and only that is gone on from."""
+
+    config: DictConfig
+    global_steps: int
+    use_reference_policy: bool
+    actor_rollout_wg: Any
+
+    def __init__(self, config: DictConfig):
+        with open_dict(config):
+            # verl's ranks would each read a relative path from where their node's Ray was started.
+            config.trainer.default_local_dir = str(Path(config.trainer.default_local_dir).absolute())
+            if config.trainer.resume_from_path:
+                config.trainer.resume_from_path = str(Path(config.trainer.resume_from_path).absolute())
+        super().__init__(config)  # type: ignore[call-arg]
+        self._saved: list[Path] = []
+
+    @property
+    def checkpoint_root(self) -> Path:
+        return Path(self.config.trainer.default_local_dir)
+
+    def _save_checkpoint(self) -> None:
+        folder = self.checkpoint_root / f"global_step_{self.global_steps}"
+        (folder / checkpoints.MARK).unlink(missing_ok=True)
+        if self.use_reference_policy:
+            self.actor_rollout_wg.save_reference(str(folder / checkpoints.REFERENCE))
+        trainer = self.config.trainer
+        keep = 1 if trainer.get("remove_previous_ckpt_in_save") else trainer.max_actor_ckpt_to_keep
+        with open_dict(self.config):
+            # verl deletes the one before as soon as the actor is written, and there would be none that is complete.
+            trainer.max_actor_ckpt_to_keep, trainer.remove_previous_ckpt_in_save = None, False
+        try:
+            super()._save_checkpoint()  # type: ignore[misc]
+        finally:
+            trainer.max_actor_ckpt_to_keep = keep
+        checkpoints.mark_complete(
+            folder, world_size=self.actor_rollout_wg.world_size, has_reference=self.use_reference_policy
+        )
+        self._saved = checkpoints.keep_newest([*self._saved, folder], keep)
+        checkpoints.remove_orphans(self.checkpoint_root)
+
+    def _load_checkpoint(self) -> None:
+        trainer = self.config.trainer
+        if trainer.nnodes > 1:
+            self._check_that_nodes_share_the_folder()
+        if trainer.resume_mode == "auto":
+            folder = resume.newest(self.checkpoint_root)
+            if folder is None:
+                self.global_steps = 0
+                return
+            with open_dict(self.config):
+                # verl would read the step from a file that a killed run may have left empty.
+                trainer.resume_mode, trainer.resume_from_path = "resume_path", str(folder)
+        if trainer.resume_mode == "resume_path":
+            resume.check(trainer.resume_from_path, self.actor_rollout_wg.world_size)
+        super()._load_checkpoint()  # type: ignore[misc]
+        if self.global_steps > 0 and self.use_reference_policy:
+            self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))
+
+    def _check_that_nodes_share_the_folder(self) -> None:
+        """Each rank writes its own part of a checkpoint, and only one that has all parts is complete.
+
+        Raises:
+            CareConfigError: before the first step, naming the ranks that do not see a file of this process there.
+        """
+        self.checkpoint_root.mkdir(parents=True, exist_ok=True)
+        probe = self.checkpoint_root / f".seen_by_all_{uuid4().hex}"
+        probe.touch()
+        try:
+            blind = [rank for rank, sees in enumerate(self.actor_rollout_wg.sees(str(probe))) if not sees]
+        finally:
+            probe.unlink()
+        if blind:
+            raise CareConfigError(
+                f"trainer.default_local_dir={self.checkpoint_root}: {len(blind)} ranks ({blind[0]} the first) do not"
+                " see it. With trainer.nnodes above 1 set it to a folder that all nodes share, under the same path."
+            )

@@ -216,6 +216,19 @@ def _read_no_marks_in_a_response(module: ModuleType) -> None:
     module.AgentLoopWorker._compute_multi_modal_inputs = _compute_multi_modal_inputs
 
 
+def put_rows_by(queue: Callable[[Any], Any]) -> None:
+    """verl 0.9.1 trainer/ppo/v1/agent_loop_tq.py:222-227 puts each response by itself, with columns made for it alone.
+
+    Asked for by the worker that keeps groups together, whose process has that module to itself: `queue` is made of the
+    module `transfer_queue`, gets the rows of a response as they are, and makes the columns.
+    """
+    from verl.trainer.ppo.v1 import agent_loop_tq
+
+    verls: Any = agent_loop_tq
+    if verls.list_of_dict_to_tensordict is not list:
+        verls.tq, verls.list_of_dict_to_tensordict = queue(verls.tq), list
+
+
 def _keep_trainings_apart(module: ModuleType) -> None:
     """verl 0.9.1 vllm_rollout.py:141 names the socket of a weight sync by Ray's job id and ranks.
 

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, ListConfig
 if TYPE_CHECKING:
     from verl_care.settings import CareConfig
 
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+"""A model of the hub: OWNER/NAME."""
 
 
 def conflicts(care: CareConfig, config: DictConfig) -> Iterator[str]:
@@ -229,7 +230,7 @@ def _paths(config: DictConfig) -> Iterator[str]:
 
     model = str(config.actor_rollout_ref.model.path)
     folder = Path(model).expanduser()
-    if "://" in model or (_HUB_NAME.fullmatch(model) and not folder.exists()):
+    if "://" in model or (HUB_NAME.fullmatch(model) and not folder.exists()):
         return
     if not (folder / "config.json").is_file():
         found = "it has no config.json" if folder.is_dir() else "no such folder"

@@ -30,13 +30,8 @@ def rows_per_update(config: DictConfig) -> int:
     return config.actor_rollout_ref.actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n
 
 
-def is_strictly_on_policy(config: DictConfig) -> bool:
-    """True if nothing in `config` needs log-probabilities from before the update."""
-    return not any(needs_old_log_probs(config))
-
-
 def needs_old_log_probs(config: DictConfig) -> Iterator[str]:
-    """The settings that do, as `key=value`."""
+    """The settings that need log-probabilities from before the update, as `key=value`."""
     actor, algorithm = config.actor_rollout_ref.actor, config.algorithm
     if actor.ppo_epochs > 1:
         yield f"actor_rollout_ref.actor.ppo_epochs={actor.ppo_epochs}"

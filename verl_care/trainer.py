@@ -214,7 +214,8 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         )  # fmt: skip
         scoring.add_to_rewards(result.bonus_N, graded.keys, partition_id)
         if self.care.weighs_kl:
-            padding = [key for key in batch.keys if key not in set(graded.keys)]
+            own = set(graded.keys)
+            padding = [key for key in batch.keys if key not in own]
             selected = result.selected_N.tolist()
             step.put_kl_weights(partition_id, graded.keys, graded.spans, selected, padding, self.care)
         return scoring.Judged(graded, likelihood_N, scored, result)

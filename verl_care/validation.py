@@ -211,7 +211,8 @@ class MeasuredValidation:
             super()._compute_ref_log_prob(part, {})  # type: ignore[misc]
         finally:
             rollout.temperature, batch.extra_info = temperature, extra_info
-        if padding := [key for key in padded.keys if key not in set(batch.keys)]:
+        own = set(batch.keys)
+        if padding := [key for key in padded.keys if key not in own]:
             tq.kv_clear(keys=padding, partition_id=str(batch.partition_id))
         if asleep:
             sync = partial(self.checkpoint_manager.update_weights, self.global_steps)

@@ -18,13 +18,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 FRAMES_PER_PATCH = 2  # Qwen-VL's temporal patch: the number of frames is kept even
 SPATIAL_MERGE = 2
 RELEASED_FPS = 2.0  # what the release's processor takes every clip for
 
-TemporalPositions = Literal["true", "release"]
 DECODERS = ("auto", "torchcodec", "pyav", "decord")
 TEMPORAL_POSITIONS = ("true", "release")
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import ray
 import torch
 import wrapt
-from verl.trainer.ppo.v1 import agent_loop_tq
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
+from verl_care import compat
 from verl_care.packing import media
 from verl_care.packing.group import Group, current
 from verl_care.settings import CareConfig
@@ -30,10 +30,7 @@ class PackedAgentLoopWorker(AgentLoopWorkerTQ.__ray_metadata__.modified_class.__
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        # verl makes and puts a response's columns by these names of its module; the process is this worker's alone
-        verls: Any = agent_loop_tq
-        if not isinstance(verls.tq, RowsTogether):
-            verls.tq, verls.list_of_dict_to_tensordict = RowsTogether(verls.tq), list
+        compat.put_rows_by(RowsTogether)
 
     @cached_property
     def _validation_is_scored(self) -> bool:

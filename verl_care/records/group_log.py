@@ -74,7 +74,8 @@ class GroupLog:
         graded, likelihood_N, scored, result = judged
         keys = [graded.keys[row] for row in rows]
         tokens, scores, advantages = _fetch(keys, partition_id, ["responses", "rm_scores", "advantages"])
-        known = [key for key in keys if key in set(scored)]
+        with_reference = set(scored)
+        known = [key for key in keys if key in with_reference]
         log_probs = dict(zip(known, _fetch(known, partition_id, ["ref_log_prob"])[0], strict=True)) if known else {}
         special = set(self.tokenizer.all_special_ids)
         records = []

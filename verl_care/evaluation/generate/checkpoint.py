@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from verl_care import checkpoints
+from verl_care.config_checks import HUB_NAME
 
 MERGED = ".merged"  # global_step_500.merged, beside global_step_500
 SOURCE = "merged_from.txt"
@@ -22,7 +23,6 @@ TEXTS = (".json", ".jinja", ".txt", ".model")  # configuration, tokenizer, proce
 WEIGHTS = (".safetensors", ".bin")
 BLOCK, BLOCKS = 1 << 16, 16
 _SHARD = re.compile(r"model_world_size_(\d+)_rank_(\d+)\.pt")
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 class BadCheckpoint(ValueError):
@@ -44,7 +44,7 @@ def as_model(checkpoint: str) -> str:
     actor = folder / "actor" if (folder / "actor").is_dir() else folder
     if any(actor.glob("model_world_size_*_rank_*.pt")):
         return str(merged(actor))
-    if not folder.exists() and _HUB_NAME.fullmatch(checkpoint):
+    if not folder.exists() and HUB_NAME.fullmatch(checkpoint):
         return checkpoint
     if not folder.exists():
         raise BadCheckpoint(f"{checkpoint}: no such folder, and no name of the hub such as Qwen/Qwen2.5-VL-7B-Instruct")

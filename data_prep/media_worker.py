@@ -9,14 +9,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import av
 import torch
 from PIL import Image
 
 from verl_care.data.budget import ImageBudget, VideoBudget
-from verl_care.data.decoders import MediaError, chosen
+from verl_care.data.decoders import MediaError, chosen, opened
 from verl_care.data.media import load_clip, load_image
-from verl_care.data.sources import clip_of, frames_in, image_of
+from verl_care.data.sources import clip_of, frames_in, image_of, local_path
 from verl_care.helper_process import serve
 
 PATCH = 14  # of Qwen2.5-VL; it decides on sizes only, not on what can be read
@@ -42,7 +41,7 @@ def _decoded(kind: str, path: str) -> tuple[int, float | None, int, int]:
     if os.path.isdir(path):
         return _frames(path)
     _, metadata = load_clip(clip_of({"video": path}), chosen(), VideoBudget(), PATCH)
-    with av.open(path) as container:
+    with opened(str(local_path(path, "clip"))) as container:
         stream = container.streams.video[0]
         frames = metadata["total_num_frames"]
         return frames, frames / metadata["fps"], stream.width, stream.height

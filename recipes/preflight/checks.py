@@ -154,9 +154,12 @@ class Preflight:
         root = Path(trainer.default_local_dir).absolute()
         there = next(folder for folder in (root, *root.parents) if folder.exists())
         free = shutil.disk_usage(there).free
-        # The old one goes when the new one is whole.
-        kept = 1 + (trainer.max_actor_ckpt_to_keep or -(-trainer.total_training_steps // trainer.save_freq) - 1)
         one = memory.checkpoint(self._size, self._plan)
+        steps, keep = trainer.total_training_steps, trainer.max_actor_ckpt_to_keep
+        if not steps and not keep:
+            text = f"every {trainer.save_freq} steps {one / GIB:.1f} GiB that stay; {free / GIB:.0f} free in {there}"
+            return Finding(NOTE, "disk", text, "max_actor_ckpt_to_keep=1 to keep the newest alone")
+        kept = 1 + keep if keep else -(-steps // trainer.save_freq)  # the old one goes when the new one is whole
         text = f"{kept} checkpoints of {one / GIB:.1f} GiB; {free / GIB:.0f} free in {there}"
         if kept * one > free:
             return Finding(

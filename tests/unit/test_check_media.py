@@ -159,6 +159,15 @@ def test_a_damaged_file_says_why(real, name):
     assert verdict["why"].split(":")[0] in real[1].unreadable
 
 
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    from data_prep.media_worker import judge
+
+    write_clip(tmp_path / "concat:1.mp4")
+    monkeypatch.chdir(tmp_path)
+    verdict = judge({"kind": "video", "path": "concat:1.mp4"})
+    assert (verdict["readable"], verdict["frames"], verdict["width"], verdict["height"]) == (True, 24, 64, 48)
+
+
 def test_a_file_is_judged_once_not_once_per_row(real):
     lines = real[0].with_suffix(".media.jsonl").read_text().splitlines()
     assert len(lines) == len({(r["kind"], r["path"]) for r in map(json.loads, lines)}) == real[1].files.total()

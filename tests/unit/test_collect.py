@@ -14,12 +14,9 @@ from hypothesis import strategies as st
 
 from data_prep.common.schema import RL_SCHEMA, rl_row, video_entry
 from tests.unit.clips import write_clip
-from verl_care.evaluation import rows as evaluation
-from verl_care.evaluation.rows import Key, Measured, Row
 from verl_care.records import groups, jsonl
 from verl_care.report import text
 from verl_care.report.collect import Collector, collect, names_of
-from verl_care.report.folders import flattened
 
 HOSTILE = "</script><img src=x onerror=alert(1)> \u202e \ud800"
 
@@ -178,33 +175,6 @@ def test_a_run_without_groups(tmp_path):
     assert len(payload["questions"]) == 1  # the same prompt and answer: the same question
 
 
-def test_an_evaluation(tmp_path):
-    row = Row("bench/L1", "0", 0, "multiple choice", "A", "What next?", ("A. stir",),
-              "<think>x</think><answer>A</answer>", "stop", 9)  # fmt: skip
-    failed = Row("bench/L1", "1", 0, "multiple choice", "A", "And then?", (), None, None, None, failure="media: gone")
-    evaluation.append_rows(tmp_path, [row, failed])
-    evaluation.append_measures(tmp_path, "contradiction", [Measured(Key("bench/L1", "0", 0), 1.0)])
-    settings = {"model": "f1n9e4", "data.video.max_frames": 4, "judge": {"api_key": "s3cret"}}
-    (tmp_path / "settings.json").write_text(json.dumps({"key": "k", "model": "qwen", "settings": settings}))
-    data = rl_row(data_source="bench/L1", text="What next?", ground_truth="A", id="0",
-                  videos=[video_entry(write_clip(tmp_path / "a.mp4"))])  # fmt: skip
-    pq.write_table(pa.Table.from_pylist([data], RL_SCHEMA), tmp_path / "val.parquet")
-    payload = collect([tmp_path], data=[tmp_path / "val.parquet"])
-    # a page is handed on: no secret is in it
-    assert payload["runs"][0]["config"] == {
-        "model": "qwen", "model fingerprint": "f1n9e4", "data.video.max_frames": 4,
-    }  # fmt: skip
-    assert len(payload["questions"][0]["clips"][0]["frames"]) == 4
-    assert payload["questions"][0]["options"] == ["A. stir"]
-    (entry,) = payload["runs"][0]["validation"]
-    assert entry["questions"] == 2
-    # an answer that failed counts as a wrong one
-    assert entry["values"] == {"accuracy": 0.5, "format": 0.5, "consistency_contradiction": 1.0}
-    first = payload["groups"][0]
-    assert (first["step"], first["split"]) == (0, "validation")
-    assert first["responses"][0]["measures"] == {"contradiction": 1.0}
-
-
 def test_bounds_leave_out_whole_questions_and_say_so(run):
     records = [group(step, str(id), n=4) for step in (3, 4) for id in range(10)]
     jsonl.append(run / "groups.jsonl.zst", records)
@@ -288,11 +258,6 @@ def test_names_of_runs():
     assert names_of(paths) == ["x/a", "x/b", "y/b"]
     assert names_of(paths[:2]) == ["a", "b"]
     assert names_of([Path("/x/a"), Path("/x/a")]) == ["a", "a"]
-
-
-def test_settings_are_scalars():
-    config = {"a": {"b": 1, "c": [1, "x"], "api_key": "s"}, "d": True, "e": 0.5, "f": None, "g": 10**400}
-    assert dict(flattened(config)) == {"a.b": 1, "a.c": '[1, "x"]', "d": True, "e": 0.5, "f": None, "g": None}
 
 
 anything = st.recursive(

@@ -127,6 +127,7 @@ class TestPaths:
             ("concat:/etc/hostname|/etc/hostname", "No such file"),
             ("data:image/png;base64,AAAA", "No such file"),
             ("no such file.mp4", "No such file"),
+            ("a" * 300, "File name too long"),
             ("", "is no path"),
             ("a\0.mp4", "is no path"),
             ("\ud800.mp4", "is no path"),
@@ -142,6 +143,11 @@ class TestPaths:
             read = clip_of
         with pytest.raises(MediaError, match=message):
             read({"type": kind, kind: name})
+
+    @pytest.mark.parametrize("video", [None, 3, {"path": "a.mp4"}], ids=str)
+    def test_what_is_no_clip_at_all(self, video):
+        with pytest.raises(MediaError, match="is neither a path nor frames"):
+            clip_of({"type": "video", "video": video})
 
     def test_a_file_address_is_a_path(self, tmp_path):
         path = write_clip(tmp_path / "a b.mp4")

@@ -177,6 +177,9 @@ def test_too_little_disk(composed, monkeypatch):
     assert sizes(composed("trainer.save_freq=-1"))["disk"].status == "ok"
     # 1,500 steps, one every 500, none deleted
     assert sizes(composed("trainer.max_actor_ckpt_to_keep=null"))["disk"].text.startswith("3 checkpoints")
+    endless = sizes(composed("trainer.max_actor_ckpt_to_keep=null", "trainer.total_training_steps=null"))["disk"]
+    assert (endless.status, endless.text.startswith("every 500 steps 123.6 GiB that stay")) == ("note", True)
+    assert "max_actor_ckpt_to_keep=1" in endless.mend
 
 
 def test_no_reference_no_place_for_it(composed):

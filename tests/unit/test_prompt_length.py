@@ -32,7 +32,6 @@ from tests.unit.converted import ids_of, rejected_of, rows_of
 from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.dataset import CareDataset
 from verl_care.data.decoders import MediaError
-from verl_care.data.headers import ClipHeader, clip_header, image_size
 from verl_care.data.prompt_length import PromptLength, UnknownProcessor
 
 
@@ -177,54 +176,68 @@ def blank(clip: Path) -> None:
     clip.write_bytes(content)
 
 
-class TestHeaders:
-    def test_a_long_clip_is_not_read_through(self, tmp_path: Path) -> None:
-        clip = Path(write_clip(tmp_path / "clip.mp4", frames=200, fps=10))
-        # 20 s, so 40 frames wanted and 16 allowed: more than twice
-        assert clip_header(str(clip), VideoBudget()) == ClipHeader(200, 10.0, 48, 64)
-        clip.write_bytes(clip.read_bytes().replace(b"stsz", b"free"))  # the sizes of its packets: none can be read
-        assert clip_header(str(clip), VideoBudget(max_frames=20)).frames in (0, 200)
+def test_no_frame_is_decoded(tmp_path: Path, miniature: Any) -> None:
+    clip = Path(write_clip(tmp_path / "clip.mp4", codec="libx264"))
+    row = made_row(videos=[clip])
+    expected = length(row, miniature)
+    blank(clip)
+    assert length(row, miniature) == expected
+    with pytest.raises(MediaError):
+        real_length(row, miniature)
 
-    def test_no_frame_is_decoded(self, tmp_path: Path, miniature: Any) -> None:
-        clip = Path(write_clip(tmp_path / "clip.mp4", codec="libx264"))
-        row = made_row(videos=[clip])
-        expected = length(row, miniature)
-        blank(clip)
-        assert length(row, miniature) == expected
-        with pytest.raises(MediaError):
-            real_length(row, miniature)
 
-    def test_a_folder_of_frames(self, tmp_path: Path) -> None:
-        for number in range(5):
-            Image.new("RGB", (40, 30)).save(tmp_path / f"{number:05d}.jpg")
-        (tmp_path / "notes.txt").touch()
-        assert clip_header(str(tmp_path), VideoBudget(), raw_fps=3.0) == ClipHeader(5, 3.0, 30, 40)
+def test_a_clip_without_a_size(tmp_path: Path, miniature: Any) -> None:
+    clip = Path(write_clip(tmp_path / "clip.mp4"))  # MPEG-4 says it in its pictures only
+    blank(clip)
+    with pytest.raises(MediaError, match=r"clip\.mp4: says no height and width"):
+        length(made_row(videos=[clip]), miniature)
 
-    def test_a_clip_without_a_size(self, tmp_path: Path) -> None:
-        clip = Path(write_clip(tmp_path / "clip.mp4"))  # MPEG-4 says it in its pictures only
-        blank(clip)
-        with pytest.raises(MediaError, match=r"clip\.mp4: says no height and width"):
-            clip_header(str(clip), VideoBudget())
 
-    @pytest.mark.parametrize("content", [b"", b"not a clip", b"\0" * 4096], ids=["empty", "text", "zeros"])
-    def test_files_that_are_none(self, tmp_path: Path, content: bytes) -> None:
-        (tmp_path / "file").write_bytes(content)
-        with pytest.raises(MediaError, match=r"clip .*file: "):
-            clip_header(str(tmp_path / "file"), VideoBudget())
-        with pytest.raises(MediaError, match=r"image .*file: "):
-            image_size(str(tmp_path / "file"))
+class TestWhatARowMayName:
+    @pytest.mark.parametrize("kind", ["paths", "pictures", "pixels"])
+    def test_frames_and_pixels(self, tmp_path: Path, processor: Any, kind: str) -> None:
+        pictures = [Image.new("RGB", (130, 90), (number, 0, 0)) for number in range(9)]
+        for number, picture in enumerate(pictures):
+            picture.save(tmp_path / f"{number}.png")
+        video = {
+            "paths": [str(tmp_path / f"{number}.png") for number in range(9)],
+            "pictures": pictures,
+            "pixels": np.zeros((9, 3, 90, 130), np.uint8),
+        }[kind]
+        row = made_row(videos=["-"]) | {"videos": [{"video": video, "raw_fps": 3.0}]}
+        assert length(row, processor) == real_length(row, processor)
 
-    def test_sound_without_pictures(self, tmp_path: Path) -> None:
-        import av
+    def test_a_picture_in_the_row(self, processor: Any) -> None:
+        row = made_row(images=["-"]) | {"images": [Image.new("RGB", (150, 100))]}
+        assert length(row, processor) == real_length(row, processor)
 
-        with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-            stream = container.add_stream("aac", rate=8000)
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            frame.rate = 8000
-            container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-        with pytest.raises(MediaError, match=r"sound\.mp4: has no video stream"):
-            clip_header(str(tmp_path / "sound.mp4"), VideoBudget())
+    @pytest.mark.parametrize(
+        ("entry", "told"),
+        [
+            ({"video": "http://127.0.0.1:9/a.mp4"}, r"http://127\.0\.0\.1:9/a\.mp4: is an address"),
+            ({"video": ["http://127.0.0.1:9/1.png"]}, "is an address"),
+            ({"video": None}, "neither a path nor frames"),
+            ({"video": "a" * 300}, "File name too long"),
+            ({"video_start": "0:10"}, r"clip\.mp4: video_start='0:10' is no number"),
+            ({"raw_fps": 0}, r"clip\.mp4: raw_fps=0\.0, not above 0"),
+        ],
+    )
+    def test_nothing_else(self, tmp_path: Path, miniature: Any, entry: dict[str, Any], told: str) -> None:
+        clip = write_clip(tmp_path / "clip.mp4")
+        row = made_row(videos=[clip]) | {"videos": [{"video": clip, **entry}]}
+        with pytest.raises(MediaError, match=told):
+            length(row, miniature)
+
+    def test_an_image_at_an_address(self, miniature: Any) -> None:
+        with pytest.raises(MediaError, match=r"image http://a/b\.png: is an address"):
+            length(made_row(images=["http://a/b.png"]), miniature)
+
+    def test_a_clip_that_changed_is_read_again(self, tmp_path: Path, miniature: Any) -> None:
+        length_of = PromptLength(miniature, VideoBudget(), ImageBudget())
+        row = made_row(videos=[write_clip(tmp_path / "clip.mp4", frames=8)])
+        short = length_of(row)
+        write_clip(tmp_path / "clip.mp4", frames=24)
+        assert length_of(row) == real_length(row, miniature) > short
 
 
 def test_a_model_whose_grids_are_not_known_is_refused() -> None:
@@ -252,18 +265,24 @@ class TestCommand:
         assert not conversion.tallies["training_6k.parquet"].noticed
 
     def test_a_file_that_cannot_be_opened_costs_its_row_only(self, tmp_path: Path, miniature: Any) -> None:
-        (tmp_path / "clip.mp4").touch()
-        row = made_row(videos=[tmp_path / "clip.mp4"])
         import pyarrow as pa
 
         from data_prep.common.schema import RL_SCHEMA
 
-        pq.write_table(pa.Table.from_pylist([row], schema=RL_SCHEMA), tmp_path / "a.parquet")
+        (tmp_path / "clip.mp4").touch()
+        clips = [str(tmp_path / "clip.mp4"), "http://a/b.mp4", "a" * 300, write_clip(tmp_path / "good.mp4")]
+        still = video_entry(clips[3], raw_fps=0.0)
+        rows = [*(made_row(videos=[clip]) for clip in clips), made_row(videos=["-"]) | {"videos": [still]}]
+        pq.write_table(pa.Table.from_pylist(rows, schema=RL_SCHEMA), tmp_path / "a.parquet")
         length_of = PromptLength(miniature, VideoBudget(), ImageBudget())
-        prompt_lengths.measure([tmp_path / "a.parquet"], tmp_path / "out", length_of, 100)
-        ((file, number, field, reason),) = rejected_of(tmp_path / "out")
-        assert (file, number, field) == ("a.parquet", 1, "videos or images")
-        assert reason.startswith(f"cannot be opened: clip {tmp_path / 'clip.mp4'}: ")
+        conversion = prompt_lengths.measure([tmp_path / "a.parquet"], tmp_path / "out", length_of, 100)
+        tally, rejected = conversion.tallies["a.parquet"], rejected_of(tmp_path / "out")
+        assert [line[:3] for line in rejected] == [("a.parquet", n, "videos or images") for n in (1, 2, 3, 5)]
+        named = [tmp_path / "clip.mp4", "http://a/b.mp4", Path("a" * 300).absolute(), clips[3]]
+        for (*_, reason), name in zip(rejected, named, strict=True):
+            assert reason.startswith(f"cannot be opened: clip {name}: ")
+        assert [row["videos"] for row in rows_of(tmp_path / "out", "a")] == [[video_entry(clips[3])]]
+        assert (tally.rows, tally.rejected.total()) == (1, 4)
 
     @pytest.mark.parametrize(
         ("arguments", "told"),

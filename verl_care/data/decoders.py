@@ -86,7 +86,7 @@ def indexed(path: str) -> Index:
     Raises:
         ValueError: if there is no video in it.
     """
-    with _opened(path) as container:
+    with opened(path) as container:
         if not container.streams.video:
             raise ValueError("has no video stream")
         stream = container.streams.video[0]
@@ -105,7 +105,7 @@ class TooFewFrames(ValueError):
 def pyav(path: str, indices: list[int]) -> torch.Tensor:
     """Decode with PyAV, which carries its own FFmpeg. One frame at a time: a clip of minutes has gigabytes of them."""
     kept, decoded = {}, 0
-    with _opened(path) as container:
+    with opened(path) as container:
         container.streams.video[0].thread_type = "AUTO"
         for decoded, picture in enumerate(container.decode(video=0), start=1):
             if decoded - 1 in indices:
@@ -136,15 +136,19 @@ def decord(path: str, indices: list[int]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
-def _opened(path: str) -> Any:
+def opened(path: str) -> Any:
+    """PyAV's container of a clip, for `with`. A file that is a list of others (a playlist, say) reads files alone.
+
+    Raises:
+        FFmpegError: if it cannot be opened.
+    """
     import av
 
-    # A file that is a list of others (a playlist, say) reads from nowhere but this machine.
     return av.open(path, options={"protocol_whitelist": "file"})
 
 
 def _is_turned(path: str) -> bool:
-    with _opened(path) as container:
+    with opened(path) as container:
         return any(picture.rotation for picture in itertools.islice(container.decode(video=0), 1))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +17,11 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.video_utils import VideoMetadata
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-from verl_care.data.budget import FRAMES_PER_PATCH, ImageBudget, Stretch, VideoBudget, fitted_size, frame_indices
+from verl_care.data.budget import FRAMES_PER_PATCH, ImageBudget, VideoBudget, fitted_size, frame_indices
 from verl_care.data.decoders import MediaError
 from verl_care.data.headers import clip_header, image_size
 from verl_care.data.media import media_items
-
-HEADERS_KEPT = 65_536  # many questions are about one clip
+from verl_care.data.sources import File, clip_of, image_of
 
 
 class UnknownProcessor(ValueError):
@@ -47,18 +45,17 @@ class PromptLength:
         self._blind: Any = copy.copy(processor)
         self._blind.image_processor = _Grids(self._real.image_processor, "image_grid_thw")
         self._blind.video_processor = _Grids(self._real.video_processor, "video_grid_thw")
-        self._clip_header = lru_cache(maxsize=HEADERS_KEPT)(clip_header)
-        self._image_size = lru_cache(maxsize=HEADERS_KEPT)(image_size)
 
     def __call__(self, row: Mapping[str, Any]) -> int:
         """Tokens of the prompt of one parquet row, generation prompt included.
 
         Raises:
-            MediaError: if a header cannot be read, or a picture has no size that the model takes.
+            MediaError: for what a row may not name (`clip_of`, `image_of`), a header that cannot be read, or a picture
+                of no size that the model takes.
         """
         messages = messages_of(row, self._real)
         text = self._real.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        images = [self._image_grid(part["image"]) for part in media_items(messages, "image")]
+        images = [self._image_grid(part) for part in media_items(messages, "image")]
         clips = [self._clip_grid(part) for part in media_items(messages, "video")]
         inputs = self._blind(
             text=[text],
@@ -68,28 +65,30 @@ class PromptLength:
         )
         return len(inputs["input_ids"][0])
 
-    def _image_grid(self, path: str) -> list[int]:
-        height, width = self._fitted(path, *self._image_size(path), self._image.max_pixels)
+    def _image_grid(self, part: dict[str, Any]) -> list[int]:
+        image = image_of(part)
+        name = f"image {image.path if isinstance(image, File) else 'in a row'}"
+        height, width = self._fitted(name, *image_size(image), self._image.max_pixels)
         return [1, int(self._real.image_processor.get_number_of_image_patches(height, width, {})), 1]
 
     def _clip_grid(self, part: dict[str, Any]) -> tuple[list[int], VideoMetadata]:
-        header = self._clip_header(part["video"], self._video, part.get("raw_fps"))
-        stretch = Stretch(part.get("video_start"), part.get("video_end"))
+        clip = clip_of(part)
+        header = clip_header(clip.source, clip.frame_rate, self._video)
         try:
-            indices = frame_indices(header.frames, header.fps, self._video, stretch)
+            indices = frame_indices(header.frames, header.fps, self._video, clip.stretch)
         except ValueError as error:
-            raise MediaError(f"clip {part['video']}: {error}") from error
-        height, width = self._fitted(part["video"], header.height, header.width, self._video.max_pixels)
+            raise MediaError(f"clip {clip.name}: {error}") from error
+        height, width = self._fitted(f"clip {clip.name}", header.height, header.width, self._video.max_pixels)
         times = len(indices) // FRAMES_PER_PATCH
         patches = self._video_patches(len(indices), height, width)
         metadata = VideoMetadata(total_num_frames=header.frames, fps=header.fps, frames_indices=indices)
         return [times, patches // times, 1], metadata
 
-    def _fitted(self, path: str, height: int, width: int, max_pixels: int) -> tuple[int, int]:
+    def _fitted(self, name: str, height: int, width: int, max_pixels: int) -> tuple[int, int]:
         try:
             return fitted_size(height, width, self._patch_size, max_pixels)
         except ValueError as error:
-            raise MediaError(f"{path}: {error}") from error
+            raise MediaError(f"{name}: {error}") from error
 
 
 def messages_of(row: Mapping[str, Any], processor: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,9 +68,11 @@ def clip_of(part: Mapping[str, Any]) -> Clip:
     """Read a message's part `{"type": "video", "video": ..., "video_start": s, "video_end": s, "raw_fps": fps}`.
 
     Raises:
-        MediaError: for a file that is not there, an address, or bounds that are no seconds.
+        MediaError: for a file that is not there, an address, what is no clip at all, or bounds that are no seconds.
     """
     video = part["video"]
+    if not isinstance(video, str | os.PathLike | Sequence | torch.Tensor | np.ndarray):
+        raise MediaError(f"clip {video!r}: is neither a path nor frames")
     name = str(video) if isinstance(video, str | os.PathLike) else f"of {len(video)} frames"
     stretch = Stretch(_number(part, "video_start"), _number(part, "video_end"))
     frame_rate = _number(part, "raw_fps")
@@ -79,7 +81,8 @@ def clip_of(part: Mapping[str, Any]) -> Clip:
         raise MediaError(f"clip {name}: raw_fps={frame_rate}, not above 0")
     if isinstance(video, str | os.PathLike):
         path = local_path(video, "clip")
-        source = frames_in(path) if path.is_dir() else file_at(path, "clip")
+        # Of a name that no file system takes, os.path says no, and Path.is_dir raises.
+        source = frames_in(path) if os.path.isdir(path) else file_at(path, "clip")
     elif isinstance(video, torch.Tensor | np.ndarray):
         source = torch.as_tensor(video)
         if source.ndim != 4 or source.shape[1] != 3 or source.dtype != torch.uint8:

@@ -44,6 +44,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="at most N groups of each step on the page (all that were kept)",
     )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=_file,
+        default=(),
+        metavar="FILE",
+        help="parquet files with the questions of evaluations, for their clips and images; a training names its own",
+    )
     return parser
 
 
@@ -51,6 +59,12 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number up to 65535, or name RUN before --serve")
     return int(text)
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is no file: give parquet files, and name RUN before --data")
+    return Path(text)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -62,9 +76,10 @@ def _report(options: argparse.Namespace) -> int:
         for path in figures.write(options.runs, options.figures):
             print(path)
         return 0
+    shown = {"groups_per_step": options.groups_per_step, "data": options.data}
     if options.serve is not None:
         try:
-            source = collect.Collector(options.runs, groups_per_step=options.groups_per_step, live=True)
+            source = collect.Collector(options.runs, **shown, live=True)
             serve.serve(source, options.serve)
         except OSError as error:
             if error.filename is None:  # of the socket, and not of a file
@@ -72,7 +87,7 @@ def _report(options: argparse.Namespace) -> int:
             raise
         return 0
     out = options.out or options.runs[0] / "report.html"
-    size = page.write(collect.collect(options.runs, groups_per_step=options.groups_per_step), out)
+    size = page.write(collect.collect(options.runs, **shown), out)
     print(f"page       {out.absolute()} ({size / 1e6:.1f} MB)")
     return 0
 

@@ -15,7 +15,7 @@ from verl_care.records import groups as group_records
 from verl_care.report import data_rows, folders, text
 from verl_care.report import published as paper
 from verl_care.report.folders import Folder
-from verl_care.report.payload import SCHEMA, Answer, Group, Payload, Published, Question, Response, Run
+from verl_care.report.payload import SCHEMA, Answer, Group, Payload, Question, Response, Run
 from verl_care.report.thumbnails import MAX_BYTES, Thumbnails
 
 Record = group_records.Record
@@ -45,7 +45,6 @@ class Collector:
         max_responses: on the page. Beyond it whole questions are left out, the same ones of all runs and steps.
         validation_questions: of each data set whose answers are shown; the means are of all.
         max_image_bytes: of all pictures.
-        published: lines of reference, beside those that `published.py` has for these data sets.
         data: parquet files with the questions of evaluations, which do not say where they are; a training does.
         live: whether a server behind the page follows the runs.
 
@@ -61,14 +60,13 @@ class Collector:
         max_responses: int = MAX_RESPONSES,
         validation_questions: int = VALIDATION_QUESTIONS,
         max_image_bytes: int = MAX_BYTES,
-        published: Sequence[Published] = (),
         data: Sequence[Path] = (),
         live: bool = False,
     ):
         self._folders = [folders.open_folder(Path(run)) for run in runs]
         self._names = names_of([folder.folder for folder in self._folders])
         self._groups_per_step, self._max_responses = groups_per_step, max_responses
-        self._validation_questions, self._published, self._live = validation_questions, list(published), live
+        self._validation_questions, self._live = validation_questions, live
         self._data = [Path(file) for file in data]
         self._thumbnails = Thumbnails(max_image_bytes)
         self._questions: dict[str, int] = {}
@@ -106,7 +104,7 @@ class Collector:
             "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "live": self._live,
             "runs": runs,
-            "published": [*paper.lines_for(runs), *self._published],
+            "published": paper.lines_for(runs),
             "questions": list(self._question_list),
             "groups": made,
             "images": list(self._thumbnails.images),

@@ -17,6 +17,7 @@ import yaml
 
 from verl_care.data.budget import VideoBudget
 from verl_care.evaluation import rows as evaluation
+from verl_care.evaluation.scoring.rules import Rules, read_response
 from verl_care.records import groups, jsonl
 from verl_care.report import dumps
 from verl_care.report.metrics import MetricsReader, curves, validations
@@ -25,7 +26,12 @@ from verl_care.report.text import clean, number, whole
 from verl_care.rewards import grading
 
 CONFIG = "config.yaml"
-_SECRET = re.compile(r"api_key|password|secret|access_token", re.IGNORECASE)
+_SECRET = re.compile(
+    r"api[_-]?key|passwd|password|secret|credential|private_key|access_token"
+    r"|(?:^|[_.-])token$"  # HF_TOKEN, and not eos_token_id
+    r"|(?:^|[_.-])env_vars(?:\.|$)",  # whatever a cluster passes to its workers
+    re.IGNORECASE,
+)
 
 
 class Folder(Protocol):
@@ -127,7 +133,11 @@ class TrainingFolder:
 
 
 class EvaluationFolder:
-    """What `care_evaluate` wrote, and what was measured of it. An answer that failed counts as a wrong one."""
+    """What `care_evaluate` wrote, and what was measured of it.
+
+    A response's accuracy is its exact one in `score` with the default rules: an answer that failed counts as a wrong
+    one, and what is not scored there has no accuracy here.
+    """
 
     def __init__(self, folder: Path):
         self.folder, self.problems = folder, []
@@ -194,12 +204,11 @@ class EvaluationFolder:
 
 def _answered(row: evaluation.Row, measures: dict[str, float | None]) -> groups.Record:
     text = clean(row.response)
-    known = row.problem_type in grading.GRADERS
     return {
         "text": text,
         "length": row.response_tokens,
         "finish": row.finish,
-        "accuracy": grading.grade(row.problem_type, text, row.ground_truth) if known else None,
+        "accuracy": read_response(row, Rules()).exact.score,
         "format": float(grading.has_format(text)),
         "answer": groups.answer_place(text),
         "measures": measures,
@@ -221,17 +230,22 @@ def _parsed(path: Path, _changed_ns: int, parse: Callable[[str], Any]) -> dict[s
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar]]:
-    """(dotted key, value); a list is one value, as JSON, and what looks like a secret is left out."""
-    for key, value in config.items():
-        name = f"{prefix}{clean(key)}"
-        if _SECRET.search(clean(key)):
-            continue
+    """(dotted key, value); a list is one value, as JSON, and what looks like a secret is left out: a page is shared."""
+    for key, value in _shareable(config).items():
         if isinstance(value, Mapping):
-            yield from flattened(value, f"{name}.")
+            yield from flattened(value, f"{prefix}{key}.")
         elif isinstance(value, list):
-            yield name, clean(json.dumps(value, default=str))
+            yield f"{prefix}{key}", clean(json.dumps(value, default=str))
         else:
-            yield name, _scalar(value)
+            yield f"{prefix}{key}", _scalar(value)
+
+
+def _shareable(value: Any) -> Any:
+    """Without what has the name of a secret, in lists too, however deep."""
+    if isinstance(value, Mapping):
+        named = ((clean(key), below) for key, below in value.items())
+        return {name: _shareable(below) for name, below in named if not _SECRET.search(name)}
+    return [_shareable(below) for below in value] if isinstance(value, list) else value
 
 
 def is_number(value: Any) -> bool:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from verl_care.advantage import group_advantage
-from verl_care.consistency import consistency_bonus
+from verl_care.algorithm.advantage import group_advantage
+from verl_care.algorithm.consistency import consistency_bonus
 
 
 def seconds(function: Callable[[], Tensor], repeats: int) -> tuple[float, Tensor]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from verl_care.ema import distance_sums, ema_update_
+from verl_care.algorithm.ema import distance_sums, ema_update_
 
 DECAY = 0.995
 

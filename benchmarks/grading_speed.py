@@ -12,9 +12,9 @@ import argparse
 import time
 from collections.abc import Callable
 
+from verl_care.algorithm.spans import answer_span
 from verl_care.evaluation.scoring.lenient import lenient_number, option_letter
 from verl_care.rewards.grading import extract_answer, grade, has_format
-from verl_care.spans import answer_span
 
 TRUTH = "open the drawer and take the pan out"
 OPTIONS = ("A. open the drawer", "B. take the pan out")

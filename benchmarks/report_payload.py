@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from verl_care.advantage import group_advantage
-from verl_care.consistency import answer_likelihood, consistency_bonus
+from verl_care.algorithm.advantage import group_advantage
+from verl_care.algorithm.consistency import answer_likelihood, consistency_bonus
 from verl_care.report.payload import SCHEMA, Group, Payload, Question, Response, Run
 
 ACTIONS = ("peel the onion", "grab the knife", "rinse the bowl", "open the drawer", "stir the pan", "pour the milk")

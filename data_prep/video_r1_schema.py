@@ -24,9 +24,9 @@ from data_prep.common.fields import (
 )
 from data_prep.common.media import MediaRoot
 from data_prep.common.schema import image_entry, video_entry
+from verl_care.algorithm.spans import CLOSE, OPEN
 from verl_care.data.prompts import ANSWER_HINTS, LETTERS
 from verl_care.rewards.grading import grade, has_format
-from verl_care.spans import CLOSE, OPEN
 
 MULTIPLE_CHOICE = "multiple choice"
 NUMBERS = ("numerical", "regression")

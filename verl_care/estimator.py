@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from verl.trainer.ppo.core_algos import register_adv_est
 
-from verl_care.advantage import group_advantage
+from verl_care.algorithm.advantage import group_advantage
 
 
 @register_adv_est("care")
 def care_advantage(
     token_level_rewards: torch.Tensor, response_mask: torch.Tensor, index: Any, **_: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`verl_care.advantage.group_advantage` of each response's reward, on every one of its tokens.
+    """`verl_care.algorithm.advantage.group_advantage` of each response's reward, on every one of its tokens.
 
     Args:
         token_level_rewards: (N, T); a response's reward is the sum over its row.

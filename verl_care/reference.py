@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from verl_care.ema import distance_sums, ema_update_
+from verl_care.algorithm.ema import distance_sums, ema_update_
 
 
 class EmaReference:

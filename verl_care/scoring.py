@@ -12,11 +12,11 @@ from tensordict import TensorDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from verl_care.consistency import ConsistencyBonus, answer_likelihood, needs_likelihood
+from verl_care.algorithm.consistency import ConsistencyBonus, answer_likelihood, needs_likelihood
+from verl_care.algorithm.spans import span_mask
 from verl_care.packing.batching import order_by_groups
 from verl_care.packing.engine import WANTED
 from verl_care.rewards.manager import NO_SPAN
-from verl_care.spans import span_mask
 
 ANSWER_MASK = "answer_mask"
 """The field that says, a bool per response token, where the answer is."""

@@ -22,9 +22,9 @@ from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
 from verl_care import config_checks, on_policy, packing, resume, scoring, settings
 from verl_care.ablations import choices, step
-from verl_care.consistency import consistency_bonus
+from verl_care.algorithm.consistency import consistency_bonus
+from verl_care.algorithm.metrics import care_metrics
 from verl_care.data.failures import FailedPrompts
-from verl_care.metrics import care_metrics
 from verl_care.packing import media
 from verl_care.records.group_log import GroupLog
 from verl_care.rewards.in_process import InProcessRewards

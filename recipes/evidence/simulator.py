@@ -2,9 +2,9 @@
 
     python -m recipes.evidence.simulator --model MODEL --data DATA --method care --seed 100 --out run.json
 
-The same rows, processor, bonus (`verl_care.consistency`) and advantage (`verl_care.advantage`) as a run through verl,
-and the same update: 4 prompts x 8 responses at temperature 1, one on-policy step of AdamW. It decides nothing that is
-reported: results come from verl. Seeds below 100 belong to the evidence and are refused.
+The same rows, processor, bonus and advantage (`verl_care.algorithm`) as a run through verl, and the same update: 4
+prompts x 8 responses at temperature 1, one on-policy step of AdamW. It decides nothing that is reported: results come
+from verl. Seeds below 100 belong to the evidence and are refused.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from transformers import AutoProcessor, DynamicCache, Qwen2_5_VLForConditionalGe
 from recipes.evidence.measure import Response, measure
 from recipes.quickstart.examples import Example, embed, load_examples, scored_logits
 from recipes.quickstart.packing import Packed, pack
-from verl_care.advantage import group_advantage
-from verl_care.consistency import consistency_bonus
+from verl_care.algorithm.advantage import group_advantage
+from verl_care.algorithm.consistency import consistency_bonus
 
 TUNING_SEEDS = 100  # the first of them
 METHODS = ("no_kl", "grpo", "care", "frozen", "dense_cons")

@@ -50,6 +50,13 @@ def test_importing_the_package_is_light(tmp_path):
     assert not loaded & {"verl", "torch", "ray", "numpy", "verl_care.plugin"}
 
 
+def test_the_algorithm_knows_nothing_of_what_it_runs_in(tmp_path):
+    modules = sorted(path.stem for path in (ROOT / "verl_care/algorithm").glob("[!_]*.py"))
+    assert "consistency" in modules
+    loaded = modules_after(f"from verl_care.algorithm import {', '.join(modules)}", tmp_path)
+    assert not loaded & {"verl", "ray", "transformers", "omegaconf", "verl_care.settings"}
+
+
 @pytest.fixture(scope="module")
 def on_a_gpu(tmp_path_factory):
     return modules_after("import verl", tmp_path_factory.mktemp("elsewhere"), VERL_PLATFORM="nvidia")

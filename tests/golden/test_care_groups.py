@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from verl_care.advantage import group_advantage
-from verl_care.consistency import answer_likelihood, consistency_bonus
+from verl_care.algorithm.advantage import group_advantage
+from verl_care.algorithm.consistency import answer_likelihood, consistency_bonus
+from verl_care.algorithm.spans import answer_span, span_mask
 from verl_care.rewards.grading import extract_answer, grade, has_format
-from verl_care.spans import answer_span, span_mask
 
 GOLDEN = json.loads((Path(__file__).parent / "care_groups.json").read_text(encoding="utf-8"))
 TOKEN_TEXTS = {int(token_id): text for token_id, text in GOLDEN["token_texts"].items()}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from verl_care.advantage import group_advantage, group_index
+from verl_care.algorithm.advantage import group_advantage, group_index
 
 rewards = hnp.arrays(np.float32, st.integers(1, 24), elements=st.sampled_from([0.0, 0.1, 0.3, 1.0, 2.0, 2.5]))
 

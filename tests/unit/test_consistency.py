@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from verl_care.advantage import group_advantage
-from verl_care.consistency import answer_likelihood, consistency_bonus
+from verl_care.algorithm.advantage import group_advantage
+from verl_care.algorithm.consistency import answer_likelihood, consistency_bonus
 
 NAN = float("nan")
 

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from verl_care.ema import distance_sums, ema_update_
+from verl_care.algorithm.ema import distance_sums, ema_update_
 
 
 def test_one_step():
@@ -56,7 +56,7 @@ def test_float32_moves_where_bfloat16_would_not():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [0, 7, 8, 9, 40])
 def test_a_shard_of_several_blocks(monkeypatch, dtype, size):
-    monkeypatch.setattr("verl_care.ema._CPU_BLOCK", 8)
+    monkeypatch.setattr("verl_care.algorithm.ema._CPU_BLOCK", 8)
     generator = torch.Generator().manual_seed(size)
     reference, policy = torch.randn(size, 3, generator=generator), torch.randn(size, 3, generator=generator).to(dtype)
     expected = 0.9 * reference.double() + 0.1 * policy.double()
@@ -77,7 +77,7 @@ def test_shards_that_do_not_lie_in_one_piece(dtype):
 
 def test_no_whole_shard_is_copied(monkeypatch):
     """With a policy of another type, nothing larger than a block is allocated."""
-    monkeypatch.setattr("verl_care.ema._CPU_BLOCK", 1000)
+    monkeypatch.setattr("verl_care.algorithm.ema._CPU_BLOCK", 1000)
     reference, policy = torch.zeros(100_000), torch.ones(100_000, dtype=torch.bfloat16)
     with torch.profiler.profile(profile_memory=True) as profile:
         ema_update_([reference], [policy], decay=0.5)

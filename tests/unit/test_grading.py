@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
+from verl_care.algorithm.spans import answer_block
 from verl_care.rewards.grading import GRADERS, extract_answer, grade, has_format
-from verl_care.spans import answer_block
 
 TYPES = ["multiple choice", "numerical", "OCR", "free-form", "regression"]
 PIECES = [

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensordict import NonTensorStack, TensorDict
 
-from verl_care.consistency import ConsistencyBonus
+from verl_care.algorithm.consistency import ConsistencyBonus
 from verl_care.records import group_log, groups, jsonl
 from verl_care.records.group_log import GroupLog
 from verl_care.scoring import Graded, Judged

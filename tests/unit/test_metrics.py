@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from verl_care.consistency import ConsistencyBonus, consistency_bonus
-from verl_care.metrics import care_metrics
+from verl_care.algorithm.consistency import ConsistencyBonus, consistency_bonus
+from verl_care.algorithm.metrics import care_metrics
 
 NAN = float("nan")
 

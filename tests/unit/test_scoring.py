@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 
 from verl_care import scoring
-from verl_care.consistency import consistency_bonus, needs_likelihood
+from verl_care.algorithm.consistency import consistency_bonus, needs_likelihood
 from verl_care.rewards.manager import NO_SPAN
 
 TOKENS = 6

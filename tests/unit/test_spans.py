@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verl_care.algorithm.spans import answer_block, answer_span, span_mask
 from verl_care.rewards.grading import extract_answer
-from verl_care.spans import answer_block, answer_span, span_mask
 
 THOUGHT = ["<think>", "so", "</think>"]
 

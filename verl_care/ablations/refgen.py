@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from verl_care.algorithm.spans import CLOSE
 from verl_care.rewards import grading
-from verl_care.spans import CLOSE
 
 MULTIPLE_CHOICE = "multiple choice"
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from verl_care.algorithm.spans import CLOSE, OPEN, answer_block
 from verl_care.consistency_measures import texts
 from verl_care.data.prompts import prompt_text, with_lettered_options
-from verl_care.spans import CLOSE, OPEN, answer_block
 
 ANSWER_TOKENS = 8
 """Of a letter and its closing tag Qwen's tokenizer makes five."""

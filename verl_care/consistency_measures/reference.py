@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from verl_care import compat
-from verl_care.consistency import answer_likelihood
+from verl_care.algorithm.consistency import answer_likelihood
+from verl_care.algorithm.spans import answer_span, span_mask
 from verl_care.data.dataset import ask
 from verl_care.data.decoders import MediaError
 from verl_care.data.media import library
 from verl_care.data.prompt_length import messages_of
 from verl_care.evaluation.rows import Measured, Row
-from verl_care.spans import answer_span, span_mask
 
 _PIXELS = ("pixel_values", "pixel_values_videos")
 _GRIDS = ("image_grid_thw", "video_grid_thw")

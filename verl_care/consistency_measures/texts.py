@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from verl_care.algorithm.spans import answer_block
 from verl_care.data.prompts import LETTERS
-from verl_care.spans import answer_block
 
 WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
 ARTICLES = frozenset(("a", "an", "the"))

@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from verl_care.algorithm.spans import answer_block
 from verl_care.data.prompts import lettered
 from verl_care.records.jsonl import COMPRESSED
-from verl_care.spans import answer_block
 
 SCHEMA = 1
 NAME = "groups.jsonl"

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from verl_care.spans import CLOSE, answer_block
+from verl_care.algorithm.spans import CLOSE, answer_block
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
@@ -72,7 +72,7 @@ def has_format(response: str) -> bool:
 
 
 def extract_answer(response: str) -> str | None:
-    """Text of the first closed answer block, stripped; None without one. `verl_care.spans` finds the same block."""
+    """Text of the first closed answer block, stripped; None without one. `algorithm.spans` finds the same block."""
     block = answer_block(response)
     return None if block is None else response[block[0] : block[1]].strip()
 

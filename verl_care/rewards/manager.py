@@ -9,8 +9,8 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from verl_care.algorithm.spans import answer_span
 from verl_care.rewards import grading
-from verl_care.spans import answer_span
 
 NO_SPAN = -1
 

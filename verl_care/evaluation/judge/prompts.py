@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from verl_care.algorithm.spans import OPEN, answer_block
 from verl_care.evaluation.judge.quoting import quote
 from verl_care.evaluation.rows import Row
-from verl_care.spans import OPEN, answer_block
 
 VERDICTS = ("consistent", "inconsistent", "unknown")
 FOLDER = Path(__file__).with_name("prompts")

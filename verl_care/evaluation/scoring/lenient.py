@@ -15,10 +15,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from verl_care.algorithm.spans import CLOSE, OPEN
 from verl_care.data.prompts import LETTERS
 from verl_care.evaluation.scoring.answers import block_answer
 from verl_care.rewards.grading import number
-from verl_care.spans import CLOSE, OPEN
 
 WINDOW = 2000
 _THINK_CLOSE = "</think>"

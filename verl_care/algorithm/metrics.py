@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verl_care.advantage import GroupIds, group_index
-from verl_care.consistency import ConsistencyBonus
+from verl_care.algorithm.advantage import GroupIds, group_index
+from verl_care.algorithm.consistency import ConsistencyBonus
 
 
 def care_metrics(

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from verl_care.advantage import GroupIds, group_index, group_sum
+from verl_care.algorithm.advantage import GroupIds, group_index, group_sum
 
 # Eight times 0.95 averages above 0.95 in float32; without a tolerance nobody at the cap would reach the mean.
 TOLERANCE = 1e-6
@@ -40,7 +40,7 @@ def answer_likelihood(
 
     Args:
         ref_log_prob_NT: natural log-probabilities under the reference, (N, T). Anything may stand outside the mask.
-        answer_mask_NT: bool or 0/1, (N, T): the answer's tokens, see `verl_care.spans`.
+        answer_mask_NT: bool or 0/1, (N, T): the answer's tokens, see `verl_care.algorithm.spans`.
         mean: which of the two.
 
     Returns:

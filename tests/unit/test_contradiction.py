@@ -157,4 +157,9 @@ def test_a_megabyte_of_anything(piece):
 
 def test_tags_are_no_words():
     assert split("<think>so B</think>\n<answer> B </answer>") == ("so B", "B")
+    assert split("a <answer>B</answer> c <answer>C</answer>") == ("a", "B")  # the first closed block
+    assert split("<answer>B</answer>") == ("", "B")
+    assert split("<think>a</think> so <answer>B</answer>") == ("a\n so", "B")  # what the judge is shown, too
     assert split("<think>so B</think>") is None
+    assert split("<think>a</think><answer>B") is None
+    assert split("<answer> </answer>") is None

@@ -96,21 +96,6 @@ def test_the_schema_asks_for_what_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "parts"),
-    [
-        ("<think>a</think><answer>B</answer>", ("a", "B")),
-        ("a <answer>B</answer> c <answer>C</answer>", ("a", "B")),  # the first closed block
-        ("<answer>B</answer>", ("", "B")),
-        ("<think>a</think> so <answer>B</answer>", ("a</think> so", "B")),
-        ("<think>a</think><answer>B", None),
-        ("", None),
-    ],
-)
-def test_reasoning_and_answer(response: str, parts: tuple[str, str] | None) -> None:
-    assert prompts.reasoning_and_answer(response) == parts
-
-
-@pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({}, None),

@@ -100,12 +100,20 @@ def test_agreement(run, monkeypatch, vllm, capsys):
 
 
 def test_an_agreement_that_a_kill_cut_off_goes_on(run, monkeypatch, vllm):
-    append_measures(run, "agreement-m", [Measured(ROWS[0].key, 1.0)])
+    append_measures(run, "agreement-m", [Measured(ROWS[0].key, 1.0)], prompt="released_evaluation")
     with (run / "measures" / "agreement-m.jsonl").open("a") as file:
         file.write('{"dataset": "m/L1", "id": "2"')
     command(monkeypatch, "agreement", run, "--model", "m")
     assert len(Llm.asked) == 1
     assert values(run, "agreement-m")["2"] == (0, None)
+
+
+def test_an_agreement_with_another_wording_is_not_mixed_in(run, monkeypatch, vllm, capsys):
+    append_measures(run, "agreement-m", [Measured(ROWS[0].key, 1.0)], prompt="plain")
+    assert command(monkeypatch, "agreement", run, "--model", "m", "--prompt", "released_evaluation") == 2
+    told = capsys.readouterr().err
+    assert "agreement-m.jsonl was made with prompt plain, and this call says prompt released_evaluation" in told
+    assert Llm.asked == []
 
 
 def test_a_prompt_that_is_too_long(run, monkeypatch, vllm):

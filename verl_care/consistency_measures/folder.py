@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from verl_care.evaluation.rows import MEASURES, Row, read_measures, read_rows
 from verl_care.records import jsonl
 
 
-def to_measure(run: Path, name: str) -> list[Row]:
-    """The answers that measure NAME has not looked at; an end that a kill left half is cut off first."""
-    jsonl.mend(run / MEASURES / f"{name}.jsonl")
+def to_measure(run: Path, name: str, **settings: Any) -> list[Row]:
+    """The answers that measure NAME has not looked at; an end that a kill left half is cut off first.
+
+    Args:
+        settings: of what `append_measures` writes into every line, that which NAME does not say.
+
+    Raises:
+        ValueError: the file holds values that were made with others.
+    """
+    path = run / MEASURES / f"{name}.jsonl"
+    jsonl.mend(path)
+    for line in jsonl.read(path) if path.exists() else ():
+        there = {key: line.get(key) for key in settings}
+        if there != settings:
+            raise ValueError(
+                f"{path} was made with {_listed(there)}, and this call says {_listed(settings)}: give what it was made"
+                " with, or move the file away"
+            )
     done = read_measures(run).get(name, {})
     return [row for row in read_rows(run) if row.key not in done]
+
+
+def _listed(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     name = f"agreement-{slug(arguments.model)}"
-    rows = to_measure(arguments.run_folder, name)
+    rows = to_measure(arguments.run_folder, name, prompt=arguments.prompt)
     counts = {"measured": 0, "unknown": 0}
 
     def write(measured: Sequence[Measured]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from verl_care.algorithm.spans import OPEN, answer_block
+from verl_care.consistency_measures import texts
 from verl_care.evaluation.judge.quoting import quote
 from verl_care.evaluation.rows import Row
 
@@ -45,11 +45,10 @@ class Prompt:
         Raises:
             ValueError: the response has nothing to judge; `why_not_asked` says so before.
         """
-        parts = reasoning_and_answer(row.response or "")
+        parts = texts.split(row.response or "")
         if parts is None:
             raise ValueError(f"the response of {row.key} has no answer")
-        reasoning, answer = parts
-        data = {"question": row.question, "options": list(row.options), "reasoning": reasoning, "answer": answer}
+        data = {"question": row.question, "options": list(row.options), **parts._asdict()}
         return [{"role": "system", "content": self.system}, {"role": "user", "content": quote(data)}]
 
     def schema(self) -> dict[str, Any]:
@@ -83,24 +82,11 @@ def load(name: str) -> Prompt:
     return Prompt(name=fitting[-1], digest=sha256(content).hexdigest(), **yaml.safe_load(content))
 
 
-def reasoning_and_answer(response: str) -> tuple[str, str] | None:
-    """(what stands before the first closed answer block, its content), stripped; None without a block.
-
-    It is the block that the reward judges and the reference scores. The tags around the reasoning go.
-    """
-    block = answer_block(response)
-    if block is None:
-        return None
-    reasoning = response[: block[0] - len(OPEN)].strip()
-    reasoning = reasoning.removeprefix("<think>").removesuffix("</think>").strip()
-    return reasoning, response[block[0] : block[1]].strip()
-
-
 def why_not_asked(row: Row) -> str | None:
     """Why there is nothing to judge in a response; None if there is."""
     if row.failure is not None or row.response is None:
         return "failed"
-    parts = reasoning_and_answer(row.response)
-    if parts is None or not parts[1]:
+    parts = texts.split(row.response)
+    if parts is None:
         return "no answer"
-    return None if parts[0] else "no reasoning"
+    return None if parts.reasoning else "no reasoning"

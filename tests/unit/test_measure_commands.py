@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from verl_care.consistency_measures.commands import agreement
 from verl_care.evaluation import __main__ as evaluation
+from verl_care.evaluation.measures import agreement
 from verl_care.evaluation.rows import Key, Measured, Row, append_measures, append_rows, read_measures, slug
 
 OPTIONS = ("A. heat", "B. bake")

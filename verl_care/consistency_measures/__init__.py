@@ -4,8 +4,8 @@ contradiction  1 if the reasoning concludes in the answered option, 0 if in anot
 agreement      1 if a model gives the same answer again from question and reasoning, without the media
 likelihood     how likely the reference finds the answer behind its reasoning (`algorithm.consistency`), calibrated
 
-`None` is said wherever a measure cannot tell. `commands/`, with `folder.py` and the model of `reference.py`, ask a
-folder of answers; the rest is pure, and `verl_care.validation` asks it in training.
+`None` is said wherever a measure cannot tell. All of it is pure. `verl_care.validation` asks it in training, and
+`verl_care.evaluation.measures` of a folder of answers.
 """
 
 MEASURES = ("contradiction", "agreement", "likelihood")

@@ -11,10 +11,10 @@ COMMANDS: dict[str, str] = {
     "score": "verl_care.evaluation.score",
     "compare": "verl_care.evaluation.compare",
     "judge": "verl_care.evaluation.judge.command",
-    "contradiction": "verl_care.consistency_measures.commands.contradiction",
-    "agreement": "verl_care.consistency_measures.commands.agreement",
-    "likelihood": "verl_care.consistency_measures.commands.likelihood",
-    "calibrate": "verl_care.consistency_measures.commands.calibrate",
+    "contradiction": "verl_care.evaluation.measures.contradiction",
+    "agreement": "verl_care.evaluation.measures.agreement",
+    "likelihood": "verl_care.evaluation.measures.likelihood",
+    "calibrate": "verl_care.evaluation.measures.calibrate",
 }
 """Name -> module with `DESCRIPTION`, `add_arguments(parser)`, `run(arguments) -> int`; `run` imports what is heavy."""
 

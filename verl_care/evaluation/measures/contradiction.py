@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from verl_care.consistency_measures.contradiction import contradiction
-from verl_care.consistency_measures.folder import to_measure
+from verl_care.evaluation.measures.folder import to_measure
 from verl_care.evaluation.rows import Measured, Row, append_measures
 
 DESCRIPTION = "whether each reasoning concludes in the option that it answers, by rule"

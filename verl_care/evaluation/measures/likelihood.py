@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from verl_care.consistency_measures.folder import to_measure
 from verl_care.evaluation.generate import settings
 from verl_care.evaluation.generate.questions import Question, QuestionKey
+from verl_care.evaluation.measures.folder import to_measure
 from verl_care.evaluation.rows import SETTINGS, Measured, Row, append_measures, slug
 
 DESCRIPTION = "the likelihood of each answer under a reference, given video, question and reasoning (transformers)"
@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     sources = sources_of(rows, arguments.data, chosen.get(settings.PROMPTS))
     if any(row.response is not None for row in rows):
-        from verl_care.consistency_measures.reference import Asked, Reference
         from verl_care.evaluation.generate.checkpoint import as_model
+        from verl_care.evaluation.measures.reference import Asked, Reference
 
         reference = Reference(as_model(arguments.reference), _device(arguments.device), chosen)
         with tqdm(total=len(rows), desc="scored", unit="answer") as bar:

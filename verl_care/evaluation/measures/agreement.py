@@ -20,7 +20,7 @@ from verl_care.consistency_measures.agreement import (
     asked_text,
     up_to_answer,
 )
-from verl_care.consistency_measures.folder import to_measure
+from verl_care.evaluation.measures.folder import to_measure
 from verl_care.evaluation.rows import Measured, Row, append_measures, slug
 
 DESCRIPTION = "whether a model gives the same answer again from question and reasoning, without the media (vLLM)"

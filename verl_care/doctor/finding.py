@@ -41,7 +41,9 @@ def one_line(error: Exception, limit: int = 200) -> str:
 
 
 def install_line() -> str:
-    return "make env" if wants_cpu() else "uv pip install 'verl_care[gpu]' (from a checkout: '.[gpu]')"
+    if wants_cpu():
+        return "make env"
+    return "pip install '.[gpu]' in a checkout, behind torch and flash-attn (README.md, Train on GPUs)"
 
 
 def version_of(name: str) -> str | None:

@@ -196,8 +196,11 @@ def test_the_published_order(tmp_path: Path):
         *(result("no_kl", s, 0.6, 0.3 + 0.01 * s) for s in (0, 1)),
         *(result("care", s, 0.7, 0.9) for s in (0, 1)),
         result("care_frozen", 0, 0.9, 0.9),  # not published
+        result("ref_gen", 1, 0.9, 0.1),  # a seed alone: it may be the easy one
     )
     made = paper.order(found)
+    assert made.endswith("\n\nNot compared, as they lack seeds: RefGen.")
+    assert made.count("RefGen") == 1
     assert "| noKL | 2 | 55.4 / 54.4 / 51.3 | 60.0 / 60.0 / 60.0 | 2 / 2 | 70.0 | 30.5 | 2 / 3 |" in made
     assert "frozen" not in made
     # noKL - GRPO is -.2 in both seeds: resolved; CARE - noKL .6 and .59; CARE - GRPO .4 and .39: 12.7 * .005 = .064

@@ -43,8 +43,12 @@ def published() -> dict[str, dict[str, list[float]]]:
 
 
 def order(found: Committed) -> str:
-    """Sampled answers. Places are among the variants that have runs here."""
+    """Sampled answers. Places are among the variants that have all seeds: seeds differ more than variants do."""
     theirs = {v: numbers for v, numbers in published().items() if v in found.runs}
+    all_seeds = {seed for variant in theirs for seed in found.runs[variant]}
+    fewer = [variant for variant in theirs if set(found.runs[variant]) != all_seeds]
+    if len(fewer) < len(theirs):
+        theirs = {v: numbers for v, numbers in theirs.items() if v not in fewer}
     rows = []
     places = {name: (ranks(_means(theirs, name)), ranks(_ours(found, list(theirs), name))) for name in COMPARED}
     for variant, numbers in theirs.items():
@@ -63,6 +67,8 @@ def order(found: Committed) -> str:
     place = "place, published / here"
     header = ["", "runs", "accuracy L1 / L2 / L3, published", "here", place, "consistency, published", "here", place]
     said = [f"{name.capitalize()}: {agreement(found, _means(theirs, name), name)}" for name in COMPARED]
+    if fewer and not set(fewer) & set(theirs):
+        said.append(f"Not compared, as they lack seeds: {', '.join(map(name_of, fewer))}.")
     return "\n\n".join([grid(header, rows), *said])
 
 

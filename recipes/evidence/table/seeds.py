@@ -1,23 +1,22 @@
-"""Seed by seed: what a warm start knew, and where each method took it."""
+"""Seed by seed: what a warm start knew, and where each variant took it."""
 
 from __future__ import annotations
 
-from recipes.evidence.table.committed import WARM_START, Committed
-from recipes.evidence.table.levels import HEADLINE
-from recipes.evidence.table.markdown import NOTHING, grid, name_of
+from collections.abc import Mapping
 
-SHOWN = (*HEADLINE, "care_frozen")  # what everything is about, and what the EMA is compared with
+from recipes.evidence.table.committed import WARM_START, Committed
+from recipes.evidence.table.markdown import NOTHING, grid, name_of
 
 
 def seeds(found: Committed) -> str:
     """Means over the three levels, sampled: conclusions that are right before training, consistency after it."""
     before = found.measured(WARM_START, "sampled", "conclusion_right")
-    variants = [variant for variant in SHOWN if variant in found.variants]
-    after = {variant: found.measured(variant, "sampled", "consistency") for variant in variants}
+    after = {variant: found.measured(variant, "sampled", "consistency") for variant in found.variants}
     every = sorted({seed for values in after.values() for seed in values})
-    rows = [[str(seed), _share(before.get(seed)), *(_share(after[v].get(seed)) for v in variants)] for seed in every]
-    return grid(["seed", "conclusion right, warm start", *(f"consistency, {name_of(v)}" for v in variants)], rows)
 
+    def row(name: str, values: Mapping[int, float]) -> list[str]:
+        return [name, *(f"{100 * values[seed]:.1f}" if seed in values else NOTHING for seed in every)]
 
-def _share(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.1f}"
+    first = row("conclusion right, warm start", before)
+    rows = [row(f"consistency, {name_of(variant)}", values) for variant, values in after.items()]
+    return grid(["seed", *map(str, every)], [first, *rows])

@@ -96,7 +96,8 @@ def _call_the_tower_once(module: ModuleType) -> None:
         image_grid_thw: Any = None,
         video_grid_thw: Any = None,
     ) -> Any:
-        if pixel_values is not None and pixel_values_videos is not None:
+        # A process that loads the plugin twice patches twice; what has been seen is not looked at again.
+        if pixel_values is not None and pixel_values_videos is not None and not isinstance(model, SeenTogether):
             model = SeenTogether(model, (pixel_values, image_grid_thw), (pixel_values_videos, video_grid_thw))
         return embed(
             model, input_ids, attention_mask, pixel_values, pixel_values_videos, image_grid_thw, video_grid_thw

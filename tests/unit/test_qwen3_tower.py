@@ -13,6 +13,7 @@ from verl.models.transformers import qwen3_vl
 
 from benchmarks.models import config_of
 from tests.unit.test_compat import unpatched
+from verl_care import compat
 
 GRIDS = {"image": [[1, 4, 6]], "video": [[2, 4, 4], [1, 2, 2]]}  # patches: time, height, width; two clips
 KINDS = {"text": (), "image": ("image",), "video": ("video",), "image and video": ("image", "video")}
@@ -75,6 +76,15 @@ def test_once_and_the_same(model, calls, kind):
         ours["deepstack_visual_embeds"] or (), theirs["deepstack_visual_embeds"] or (), strict=True
     ):
         torch.testing.assert_close(layer, expected, rtol=0, atol=1e-6)
+
+
+def test_patched_twice_is_patched_once(model, calls, monkeypatch):
+    # as in a process that imports the plugin anew
+    monkeypatch.setattr(qwen3_vl, "_get_input_embeds", qwen3_vl._get_input_embeds)
+    compat._call_the_tower_once(qwen3_vl)
+    with torch.no_grad():
+        qwen3_vl._get_input_embeds(model, **inputs(model, KINDS["image and video"]))
+    assert len(calls) == 1
 
 
 def test_gradients_come_through(model):

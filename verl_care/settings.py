@@ -20,6 +20,7 @@ from verl_care import config_checks
 from verl_care.consistency_measures import MEASURES
 
 BONUSES = ("hard", "dense", "refgen", "none")
+REFGEN_ANSWERS = ("sampled", "greedy")
 LIKELIHOOD_MEANS = ("geometric", "arithmetic")
 REFERENCES = ("ema", "frozen")
 KL_ON = ("all", "accurate")
@@ -38,6 +39,8 @@ class CareConfig:
     bonus: str = "hard"
     """`hard`: CARE's bonus; `dense`: coefficient * accuracy * likelihood; `refgen`: coefficient * accuracy of the
     reference's own answer to the same reasoning; `none`: plain GRPO."""
+    refgen_answer: str = "sampled"
+    """How the reference answers with `refgen`: `sampled` at temperature 1, or `greedy`. The paper does not say."""
     bonus_coefficient: float = 0.5
     """Share of its accuracy that a response gets as bonus."""
     confidence_upper_bound: float = 0.95
@@ -87,6 +90,7 @@ class CareConfig:
     def _problems(self) -> Iterator[str]:
         for key, value, choices in (
             ("bonus", self.bonus, BONUSES),
+            ("refgen_answer", self.refgen_answer, REFGEN_ANSWERS),
             ("likelihood_mean", self.likelihood_mean, LIKELIHOOD_MEANS),
             ("reference", self.reference, REFERENCES),
             ("kl_on", self.kl_on, KL_ON),

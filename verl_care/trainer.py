@@ -149,9 +149,10 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         if self.care.bonus != "none":
             # verl scores at the temperature of the rollout; a likelihood is one at temperature 1.
             rollout.temperature = self.care.scoring_temperature
-        batch.extra_info[choices.WANTED] = self.care.bonus == "refgen"  # type: ignore[index]
+        refgen = self.care.bonus == "refgen"
+        batch.extra_info[choices.WANTED] = self.care.refgen_answer if refgen else None  # type: ignore[index]
         try:
-            if self.care.packing and self.care.bonus != "refgen" and not config_checks.uses_kl(self.config):
+            if self.care.packing and not refgen and not config_checks.uses_kl(self.config):
                 self._score_answers(batch, metrics)
                 return batch
             self._scored = set(batch.keys)

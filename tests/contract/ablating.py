@@ -15,7 +15,7 @@ import torch
 from tests.contract import resumable
 
 
-def chosen(worker: Any, tokenizer: Any, wanted: bool) -> Any:
+def chosen(worker: Any, tokenizer: Any, wanted: str | None) -> Any:
     from verl.utils import tensordict_utils as tu
 
     from verl_care.ablations import choices
@@ -50,11 +50,15 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     tokenizer = worker.actor.model_config.tokenizer
 
-    stock, choosing = chosen(worker, tokenizer, False), chosen(worker, tokenizer, True)
+    stock, choosing = chosen(worker, tokenizer, None), chosen(worker, tokenizer, "greedy")
     result["stock keys"] = [key for key in ("log_probs", CHOICE) if key in stock]
     result["same log-probabilities"] = torch.equal(stock["log_probs"].values(), choosing["log_probs"].values())
     result["lengths"] = choosing[CHOICE].offsets().tolist(), choosing["log_probs"].offsets().tolist()
     result["choices"] = choosing[CHOICE].unbind()[2].tolist()
+    drawn = [chosen(worker, tokenizer, "sampled")[CHOICE].values() for _ in range(2)]
+    result["same draws"] = torch.equal(*drawn)
+    result["drawn"] = drawn[0].shape == choosing[CHOICE].values().shape, int(drawn[0].min()), int(drawn[0].max())
+    result["vocabulary"] = worker.ref.engine.module.config.get_text_config().vocab_size
 
     actor = worker.actor.engine
     gradients: dict[str, bool] = {}

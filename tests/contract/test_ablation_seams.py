@@ -134,6 +134,13 @@ def test_a_choice_is_the_likeliest_next_token(result):
     assert result["choices"][1:-1] == result["by hand"][1:-1]
 
 
+def test_a_drawn_choice_comes_the_same_way(result):
+    as_many, least, most = result["drawn"]
+    assert as_many
+    assert 0 <= least < most < result["vocabulary"]
+    assert not result["same draws"]  # random weights, hundreds of words: equal by chance never
+
+
 # ---------------------------------------------------------------- a frozen tower
 
 

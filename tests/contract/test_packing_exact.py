@@ -2,6 +2,7 @@
 within 1e-6, gradients within 1e-5 of their length, in float32.
 """
 
+import functools
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -249,14 +250,14 @@ def test_only_the_tokens_wanted(pair_of):
 
 def test_what_the_reference_would_have_written(pair_of):
     """RefGen: the likeliest token at each place, which comes by verl's hook for a teacher's logits."""
-    from verl_care.ablations.choices import CHOICE, most_likely
+    from verl_care.ablations.choices import CHOICE, choices, likeliest
 
     pair = pair_of("qwen2_5_vl")
     data = data_for(pair, MIXED, seed=10)
-    chosen = []
+    choose, chosen = functools.partial(choices, pick=likeliest), []
     for engine in (pair.stock, pair.packed):
         with engine.eval_mode():
-            outputs = engine.infer_batch(marked(data, distillation_use_topk=True), loss_function=most_likely)
+            outputs = engine.infer_batch(marked(data, distillation_use_topk=True), loss_function=choose)
         chosen.append(response_values(outputs, data, CHOICE))
     assert torch.equal(*chosen)
     assert len(chosen[0].unique()) > 5

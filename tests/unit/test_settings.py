@@ -36,6 +36,7 @@ def test_care_base_alone_asks_for_data_and_model():
 # setting, value found, part of the reason; the key that mends it is the setting itself
 CARE_CASES = [
     ("bonus", "soft", "not one of hard, dense, refgen, none"),
+    ("refgen_answer", "beam", "not one of sampled, greedy"),
     ("likelihood_mean", "harmonic", "not one of geometric, arithmetic"),
     ("reference", "sliding", "not one of ema, frozen"),
     ("bonus_coefficient", -0.1, "punish consistency"),
@@ -115,8 +116,8 @@ def test_the_ends_of_a_range_are_in_it(config, key, value):
     [
         ("consistancy_margin", "Did you mean care.consistency_margin?"),
         ("ema_decay", "Did you mean care.ref_ema_decay?"),
-        ("zzz", "Known keys: bonus, bonus_coefficient,"),
-        (7, "Known keys: bonus, bonus_coefficient,"),
+        ("zzz", "Known keys: bonus, refgen_answer,"),
+        (7, "Known keys: bonus, refgen_answer,"),
     ],
 )
 def test_an_unknown_setting(config, key, hint):

@@ -4,11 +4,17 @@
 
 Source: the ablation RefGen of arXiv 2506.16141, whose code is not released. The reference has no sampler of its own,
 and needs none: one pass over the responses (`verl_care.ablations.choices`) says what it would have written at each
-position, and up to the first position where it would have written something else that IS its greedy answer.
+position. Up to the first position where that is something else than the response, every prefix is the one it would have
+written itself, so its choices there ARE its own answer: greedy from likeliest tokens, sampled from drawn ones.
+
+A sampled answer of one token is right with the probability that the reference gives the right letter. So the mean bonus
+of a right response is DenseCons's, coefficient * likelihood; a wrong one is paid as well (4).
 
 Deviations from the paper, and what it leaves open:
 
-1. Greedy, not sampled; nothing is said there. It is deterministic and costs no pass beyond the scoring pass.
+1. Sampled once, at temperature 1 from all tokens; `care.refgen_answer=greedy` takes the likeliest. Nothing is said
+   there. A greedy answer is the same behind most reasonings of a group, and then the bonus tells none from another
+   (docs/evidence.md).
 2. The reference answers behind the response's own `<answer`, so an answer in another format cannot occur.
 3. At the first token where the reference leaves the response, this token ends its answer. For an option's letter that
    is the whole answer (`>B` is one token); for anything longer the rest is not known, so only multiple choice is
@@ -33,7 +39,7 @@ def reference_answer(
 
     Args:
         response: its token ids, (T,).
-        choice: the reference's likeliest token id at each of these positions, given all before it, (T,).
+        choice: the token id that the reference picks at each of these positions, given all before it, (T,).
         span: the answer's tokens `[start, stop)`.
         text_of: token ids -> text.
     """

@@ -16,6 +16,7 @@ NAMES = {
     "kl_ema": "KL-EMA",
     "dense_cons": "DenseCons",
     "ref_gen": "RefGen",
+    "ref_gen_greedy": "RefGen, greedy",
     "care_frozen": "CARE, reference frozen",
     "care_at_once": "CARE, reference at once",
     "care_margin": "CARE, margin 0.01",

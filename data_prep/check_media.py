@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_prep.common.fields import BadRow
-from data_prep.common.output import ROW_GROUP, keep_rows
+from data_prep.common.sheet import ROW_GROUP, keep_rows
 from data_prep.media_verdicts import COLUMNS, Busy, MediaFile, Use, Verdict, VerdictList, stamp_of, uses_of
 from verl_care.helper_process import HelperDied, HelperNotStarted, HelperProcess, HelperTimedOut
 

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.common.command import converter_arguments, run
+from data_prep.common.conversion import Conversion
 from data_prep.common.fields import WHOLE_ROW, BadRow
-from data_prep.common.output import Conversion
 from data_prep.common.reading import BadFile
 from data_prep.common.schema import RL_SCHEMA, image_entry, rl_row
 from data_prep.multimodal_open_r1_schema import FIELDS, Example, check_row

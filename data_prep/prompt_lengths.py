@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.common.command import run
+from data_prep.common.conversion import Conversion
 from data_prep.common.fields import BadRow
-from data_prep.common.output import Conversion
 from data_prep.common.reading import BadFile
 from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.decoders import MediaError

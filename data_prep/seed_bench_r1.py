@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.common.command import converter_arguments, run
+from data_prep.common.conversion import Conversion
 from data_prep.common.media import MediaRoot
-from data_prep.common.output import Conversion
 from data_prep.common.schema import RL_SCHEMA, image_entry, rl_row, video_entry
 from data_prep.seed_bench_schema import FIELDS, Example, check_row
 from verl_care.data.prompts import PromptStyle, prompt_text, with_options

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.common.command import converter_arguments, run
+from data_prep.common.conversion import Conversion
 from data_prep.common.media import MediaRoot
-from data_prep.common.output import Conversion
 from data_prep.common.schema import RL_SCHEMA, SFT_SCHEMA, rl_row
 from data_prep.video_r1_schema import EVALUATION_FIELDS, FIELDS, Example, Kind, check_row
 from verl_care.data.budget import ImageBudget, VideoBudget

@@ -7,12 +7,15 @@ adds a mark as the very last thing, and resumes only from a folder that bears it
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from verl_care.reference import shard_file_name
+
+logger = logging.getLogger(__name__)
 
 MARK = "care_complete.json"
 REFERENCE = "reference"
@@ -79,7 +82,7 @@ def keep_newest(saved: Sequence[Path], keep: int | None) -> list[Path]:
     """
     surplus = max(0, len(saved) - keep) if keep else 0
     for folder in saved[:surplus]:
-        shutil.rmtree(folder / "actor", ignore_errors=True)
+        _removed(folder / "actor")
     return list(saved[surplus:])
 
 
@@ -87,8 +90,19 @@ def remove_orphans(root: str | os.PathLike) -> list[str]:
     """Delete the reference of checkpoints whose actor is gone (`trainer.max_actor_ckpt_to_keep`)."""
     removed = []
     for mark in Path(root).glob(f"{_STEP}*/{MARK}"):
-        if not (mark.parent / "actor").exists():
-            shutil.rmtree(mark.parent / REFERENCE, ignore_errors=True)
+        if not (mark.parent / "actor").exists() and _removed(mark.parent / REFERENCE):
             mark.unlink()  # last: whoever is killed before finds it again
             removed.append(mark.parent.name)
     return removed
+
+
+def _removed(folder: Path) -> bool:
+    """True if the folder is gone. One that stays is told, and ends no run: the new checkpoint is there."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        logger.warning("%s: this part of an old checkpoint cannot be removed, and stays on disk (%s)", folder, error)
+        return False
+    return True

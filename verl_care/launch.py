@@ -20,7 +20,7 @@ class CareRun(Callback):
     """Stops a wrong configuration in its first second, and leaves no shared memory behind."""
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        from verl_care import settings
+        from verl_care import settings, shared_memory
 
         try:
             settings.check(config)
@@ -29,6 +29,9 @@ class CareRun(Callback):
         except settings.CareConfigError as error:
             # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
             print(f"verl_care: this configuration would not do what it says:\n{error}", file=sys.stderr)
+            sys.exit(2)
+        except shared_memory.ForeignFolder as error:
+            print(f"verl_care: {error}", file=sys.stderr)
             sys.exit(2)
         except Exception:  # noqa: BLE001 - for the same reason: what broke here must not pass for done
             traceback.print_exc()

@@ -16,6 +16,7 @@ from verl_care.algorithm.consistency import ConsistencyBonus, answer_likelihood,
 from verl_care.algorithm.spans import span_mask
 from verl_care.packing.batching import order_by_groups
 from verl_care.packing.engine import WANTED
+from verl_care.records.row_keys import prompt_of
 from verl_care.rewards.manager import NO_SPAN
 
 ANSWER_MASK = "answer_mask"
@@ -99,9 +100,9 @@ def answers_only(batch: tq.KVBatchMeta, graded: Graded, keys: Sequence[str], ran
     tags = dict(zip(batch.keys, batch.tags, strict=True))
     spans = dict(zip(graded.keys, graded.spans, strict=True))
     wanted = set(keys)
-    prompts = {uid_of(key) for key in wanted}
+    prompts = {prompt_of(key) for key in wanted}
     others = [key for key in batch.keys if key not in wanted]
-    others.sort(key=lambda key: (uid_of(key) not in prompts, tags[key]["seq_len"]))
+    others.sort(key=lambda key: (prompt_of(key) not in prompts, tags[key]["seq_len"]))
     rows = [*keys, *others[: -len(keys) % ranks]]
 
     masks = [span_mask([spans[key] if key in wanted else (0, 1)], length=tags[key]["response_len"])[0] for key in rows]
@@ -128,17 +129,12 @@ def add_to_rewards(bonus_N: Tensor, keys: Sequence[str], partition_id: str) -> N
 def shares_of(batch: tq.KVBatchMeta, ranks: int) -> list[list[str]]:
     """The keys of each rank, groups together."""
     shares = order_by_groups(
-        [uid_of(key) for key in batch.keys],
+        [prompt_of(key) for key in batch.keys],
         [tag["prompt_len"] for tag in batch.tags],
         [tag["response_len"] for tag in batch.tags],
         ranks,
     )
     return [[batch.keys[row] for row in share] for share in shares]
-
-
-def uid_of(key: str) -> str:
-    """The prompt of a row, from its key `{uid}_{session}_{index}` (verl 0.9.1 agent_loop_tq.py:203)."""
-    return key.rsplit("_", 2)[0]
 
 
 def column(data: TensorDict, name: str) -> list[Any]:

@@ -27,6 +27,7 @@ from verl_care.algorithm.metrics import care_metrics
 from verl_care.data.failures import FailedPrompts
 from verl_care.packing import media
 from verl_care.records.group_log import GroupLog
+from verl_care.records.row_keys import prompt_of
 from verl_care.rewards.in_process import InProcessRewards
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
 from verl_care.time_limit import within
@@ -246,7 +247,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         metrics["care/groups_lost"] = float(self.groups.lost)
         if self.care.packing:
-            metrics["care/pixels_gb"] = media.clear(map(scoring.uid_of, batch.keys)) / 1e9
+            metrics["care/pixels_gb"] = media.clear(map(prompt_of, batch.keys)) / 1e9
         shown = {"reward": "critic/score/mean", "accuracy": "care/accuracy", "bonus": "care/bonus_rate"}
         for bar in list(getattr(tqdm, "_instances", ())):
             if (bar.desc or "").startswith("Training Progress"):  # verl's, a local of its `fit`

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data_prep.common.output import BadOutput, Conversion
+from data_prep.common.conversion import Conversion
+from data_prep.common.output_folder import BadOutput
 from data_prep.common.reading import BadFile
 
 PROMPT_STYLES = ("released", "plain")

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from data_prep.miniature_world import LETTERS, LEVELS
 from recipes.evidence.measure import Response, measure
 from verl_care.records import groups, jsonl
+from verl_care.records.row_keys import prompt_of
 from verl_care.report.metrics import MetricsReader
 
 OPTION = re.compile(r"^[A-Z]\. (.+)$", re.MULTILINE)
@@ -118,7 +119,7 @@ def _known(row: Row, step: int, likelihoods: Likelihoods) -> float:
 
 
 def _prompt(row: Row) -> str:
-    return row["uid"].rsplit("_", 2)[0]  # a row's is `{prompt}_{session}_{index}`
+    return prompt_of(row["uid"])
 
 
 def _number(value: float | None) -> float:

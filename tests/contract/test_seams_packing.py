@@ -109,7 +109,7 @@ def test_the_agent_loop_worker():
         'field["multi_modal_inputs"] = multi_modal_inputs',
     )
     seam(in_order(text, *order), "what is left of the inputs goes into the row", "PackedAgentLoopWorker")
-    seam('keys.append(f"{uid}_{session_id}_{i}")' in text, "the key of a row", "scoring.uid_of")
+    seam('keys.append(f"{uid}_{session_id}_{i}")' in text, "the key of a row", "records.row_keys")
     prompt = source(worker._run_prompt)
     seam("range(n)" in prompt and "_run_agent_loop(" in prompt, "one worker makes a group", "PackedAgentLoopWorker")
     manager = source(agent_loop_tq.AgentLoopManagerTQ.__init__)

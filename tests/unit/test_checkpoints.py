@@ -9,6 +9,7 @@ import pytest
 from verl_care.checkpoints import (
     MARK,
     REFERENCE,
+    keep_newest,
     latest_complete,
     mark_complete,
     missing_files,
@@ -180,3 +181,21 @@ class TestOrphans:
                 remove_orphans(tmp_path)
         assert remove_orphans(tmp_path) == ["global_step_2"]  # the next save finds the rest
         assert not (dropped / REFERENCE).exists()
+
+    def test_what_cannot_be_removed_is_told_and_tried_again(self, tmp_path, monkeypatch, caplog):
+        first, second, third = (save(tmp_path, step) for step in (1, 2, 3))
+
+        def refused(path, **_):
+            raise PermissionError(1, "Operation not permitted")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("verl_care.checkpoints.shutil.rmtree", refused)
+            assert keep_newest([first, second, third], 2) == [second, third]
+            assert remove_orphans(tmp_path) == []  # the actor is still there
+            assert "global_step_1/actor: this part of an old checkpoint cannot be removed" in caplog.text
+            shutil.move(first / "actor", tmp_path / "elsewhere")
+            assert remove_orphans(tmp_path) == []
+            assert "global_step_1/reference: this part" in caplog.text
+        assert remove_orphans(tmp_path) == ["global_step_1"]
+        assert keep_newest([second, third], 2) == [second, third]
+        assert keep_newest([second, third], None) == [second, third]

@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from data_prep.common import command, reading
+from data_prep.common.conversion import Conversion
 from data_prep.common.fields import BadRow, checked_text, shown
 from data_prep.common.media import MediaRoot
-from data_prep.common.output import BadOutput, Conversion, keep_rows
+from data_prep.common.output_folder import BadOutput
 from data_prep.common.reading import BadFile, read_rows
 from data_prep.common.sampling import quotas, sample
 from data_prep.common.schema import RL_SCHEMA, rl_row
+from data_prep.common.sheet import keep_rows
 from tests.unit.converted import ids_of, rejected_of
 
 JSON = st.recursive(
@@ -258,7 +260,7 @@ class TestOutput:
         assert "is not JSON" in text
 
     def test_more_rows_than_a_group(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("data_prep.common.output.ROW_GROUP", 3)
+        monkeypatch.setattr("data_prep.common.sheet.ROW_GROUP", 3)
         convert(tmp_path / "out", [(i, {"id": str(i)}) for i in range(8)])
         assert ids_of(tmp_path / "out", "rows") == [str(i) for i in range(8)]
 

@@ -1,5 +1,6 @@
 """A wrong value ends the process before Ray starts."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ class TestLaunch:
             launch.CareRun().on_job_start(config)
         assert stopped.value.code == 1
         assert "ZeroDivisionError" in capsys.readouterr().err
+
+    def test_a_foreign_folder_of_marks_ends_it_in_one_line(self, config, fake_server, at_exit, tmp_path, capsys):
+        (tmp_path / f"verl_care-{os.getuid()}").symlink_to(tmp_path)
+        with pytest.raises(SystemExit) as stopped:
+            launch.CareRun().on_job_start(config)
+        assert stopped.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("verl_care: ")
+        assert line.endswith("remove it, or set TMPDIR to a folder of your own")
 
     def test_a_sound_configuration_passes(self, config, fake_server, at_exit, tmp_path):
         launch.CareRun().on_job_start(config)

@@ -9,6 +9,7 @@ import pytest
 from verl_care.evaluation import __main__ as evaluation
 from verl_care.evaluation.measures import agreement
 from verl_care.evaluation.rows import Key, Measured, Row, append_measures, append_rows, read_measures, slug
+from verl_care.platforms.cpu.vllm import ENVIRONMENT
 
 OPTIONS = ("A. heat", "B. bake")
 
@@ -79,9 +80,9 @@ class Llm:
 def vllm(monkeypatch):
     module = SimpleNamespace(LLM=Llm, SamplingParams=lambda **options: options)
     inputs = SimpleNamespace(TokensPrompt=lambda prompt_token_ids: {"prompt_token_ids": prompt_token_ids})
-    for name, fake in (("vllm", module), ("vllm.inputs", inputs), ("verl_care.platforms.cpu.vllm", SimpleNamespace())):
+    for name, fake in (("vllm", module), ("vllm.inputs", inputs)):
         monkeypatch.setitem(sys.modules, name, fake)
-    for variable in agreement.CPU_ENVIRONMENT:
+    for variable in ENVIRONMENT | agreement.IN_THIS_PROCESS:
         monkeypatch.setenv(variable, "set")  # what the command sets goes again
     Llm.asked = []
 

@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from verl_care.platforms.cpu.vllm import ENVIRONMENT
 from verl_care.settings import CareConfigError, check
 
 ROOT = Path(__file__).parents[2]
@@ -229,6 +230,8 @@ def test_a_cpu_is_no_gpu_preset(compose_run):
     config = compose_run("care_seed_bench_r1", "care/platform=cpu")
     check(config)
     assert (config.trainer.device, config.trainer.nnodes, config.trainer.n_gpus_per_node) == ("cpu", 1, 1)
+    # what `serve` and the measures set for the same vLLM
+    assert ENVIRONMENT.items() <= dict(config.ray_kwargs.ray_init.runtime_env.env_vars).items()
 
 
 @pytest.mark.parametrize("platform", sorted(path.stem for path in (GROUPS / "platform").glob("*.yaml")))

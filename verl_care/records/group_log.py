@@ -12,6 +12,7 @@ import transfer_queue as tq
 from verl_care.agent_loop import FRAME_TIMES
 from verl_care.consistency_measures.contradiction import contradiction
 from verl_care.records import groups, jsonl
+from verl_care.records.row_keys import order_of
 from verl_care.scoring import Graded, Judged, column
 from verl_care.settings import CareConfig
 
@@ -40,7 +41,7 @@ class GroupLog:
         """Write a step's groups, once its advantages are in TransferQueue."""
         graded = judged.graded
         members: dict[str, list[int]] = {}
-        for row in sorted(range(len(graded.keys)), key=lambda row: _order(graded.keys[row])):
+        for row in sorted(range(len(graded.keys)), key=lambda row: order_of(graded.keys[row])):
             members.setdefault(graded.uid_N[row], []).append(row)
         names = {uid: _name(graded.extras[rows[0]], uid) for uid, rows in members.items()}
         chosen = groups.choose(names, self.per_step)
@@ -125,12 +126,6 @@ def _name(extra: dict[str, Any], uid: str) -> str:
     """Of a prompt's question; its uid where the data has no name for it."""
     info = extra["reward_extra_info"]
     return f"{info.get('data_source', '')}/{info['id']}" if info.get("id") else uid
-
-
-def _order(key: str) -> tuple[str, int, int]:
-    """The responses of a prompt in the order of their sessions: a key is `{uid}_{session}_{index}`."""
-    uid, session, index = key.rsplit("_", 2)
-    return uid, int(session), int(index)
 
 
 def _fetch(keys: Sequence[str], partition_id: str, fields: Sequence[str]) -> list[list[Any]]:

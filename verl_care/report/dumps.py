@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_care.records import groups, jsonl
+from verl_care.records.row_keys import prompt_of
 from verl_care.report.metrics import empty
 from verl_care.report.payload import Validation
 from verl_care.report.text import clean, number
@@ -109,5 +110,4 @@ def _response(row: dict) -> groups.Record:
 
 
 def _uid(row: dict[str, Any]) -> str:
-    """Of the prompt: the key of a row is `{uid}_{session}_{index}`."""
-    return clean(row.get("uid")).rsplit("_", 2)[0]
+    return prompt_of(clean(row.get("uid")))

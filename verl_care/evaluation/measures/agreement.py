@@ -63,9 +63,9 @@ class Model:
 
     def __init__(self, path: str, max_model_len: int, memory: float | None):
         if platforms.wants_cpu():
-            import verl_care.platforms.cpu.vllm  # noqa: F401 - vLLM for CPUs calls itself by another name
+            from verl_care.platforms.cpu import vllm as for_cpus  # vLLM for CPUs calls itself by another name
 
-            for variable, value in CPU_ENVIRONMENT.items():
+            for variable, value in (for_cpus.ENVIRONMENT | IN_THIS_PROCESS).items():
                 os.environ.setdefault(variable, value)
         from vllm import LLM
 
@@ -111,13 +111,10 @@ class Model:
         return [*self._tokenizer(opened, add_special_tokens=False)["input_ids"], *spelled]
 
 
-CPU_ENVIRONMENT = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+IN_THIS_PROCESS = {  # which has been mended for CPUs
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, which has been mended for CPUs
-    "TORCHDYNAMO_DISABLE": "1",
 }
-"""As care/platform/cpu.yaml has it for a training."""
 
 
 def compare(row: Row, continuation: str) -> Measured:

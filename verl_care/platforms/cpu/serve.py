@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import sys
 
-from verl_care.platforms.cpu import vllm as _answers_for_vllm  # noqa: F401
-
-_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCHDYNAMO_DISABLE": "1"}  # as in config/care/platform/cpu.yaml
+from verl_care.platforms.cpu.vllm import ENVIRONMENT
 
 
 def main() -> int | None:
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from vllm.entrypoints.cli.main import main as vllm
 

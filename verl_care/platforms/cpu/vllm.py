@@ -11,6 +11,9 @@ from typing import Any
 import torch
 import wrapt
 
+ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCHDYNAMO_DISABLE": "1"}
+"""As config/care/platform/cpu.yaml has it for a training, which also says why; GiB, and no compiling."""
+
 # Longer than a processor needs for the clip of the next prompt (docs/performance.md: 12 ms a group of the quick start),
 # and short beside a generation of a second or more; a request that comes alone pays it once.
 GATHERED_S = 0.05

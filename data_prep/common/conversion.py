@@ -1,8 +1,7 @@
-"""One conversion: rows kept, rejected and noticed, and what of it is on disk, which is everything or nothing."""
+"""One conversion: rows kept, rejected and noticed."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
@@ -15,28 +14,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from data_prep.common.fields import BadRow, object_of
+from data_prep.common.output_folder import RECORD, refuse_foreign, replace_folder
 from data_prep.common.reading import read_rows
 from data_prep.common.sampling import sample
+from data_prep.common.sheet import Lines, Sheet, keep_rows
 
 Row = TypeVar("Row")
 
-ROW_GROUP = 5_000  # rows; what is in memory at a time
 MOST_NOTICED = 100  # different unknown fields of a file
-RECORD = "conversion.json"
 REJECTED, NOTICED = "rejected.jsonl", "noticed.jsonl"
-VERDICTS = ".media.jsonl"
-ADDED = (VERDICTS, ".checked.parquet", ".unusable.jsonl")  # beside a parquet file, by check_media
 UNKNOWN_FIELD = "is not a field that this converter knows; its value is not used"
-
-
-class BadOutput(ValueError):
-    """An output folder that cannot be written, with the reason."""
 
 
 @dataclass
@@ -180,11 +172,11 @@ class Conversion:
             path.write_bytes(content)
         return os.path.abspath(self.out / name)
 
-    def _rejections(self) -> _Lines:
-        return _Lines(self._folder and self._folder / REJECTED)
+    def _rejections(self) -> Lines:
+        return Lines(self._folder and self._folder / REJECTED)
 
     def _finish(self, folder: Path) -> None:
-        with _Lines(folder / NOTICED) as note:
+        with Lines(folder / NOTICED) as note:
             for name, tally in self.tallies.items():
                 for (unknown, reason), (line, rows) in tally.noticed.items():
                     note({"file": name, "line": line, "field": unknown, "reason": reason, "rows": rows})
@@ -221,116 +213,6 @@ class Conversion:
         console.print("dry run: nothing written" if self.dry_run else f"written to {self.out}", markup=False)
 
 
-class Sheet:
-    """A parquet file that is written while rows come in; `path` None: the rows are checked against the schema only."""
-
-    def __init__(self, path: Path | None, schema: pa.Schema) -> None:
-        self._schema, self._rows = schema, []
-        self._writer = pq.ParquetWriter(path, schema) if path else None
-
-    def __enter__(self) -> Sheet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        if self._writer:
-            self._writer.close()
-
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) == ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        batch, self._rows = pa.RecordBatch.from_pylist(self._rows, schema=self._schema), []
-        if self._writer and batch.num_rows:
-            self._writer.write_batch(batch)
-
-
-class _Lines:
-    """Appends JSON lines to a file, or nowhere."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._file = path.open("a", encoding="utf-8") if path else None
-
-    def __enter__(self) -> Callable[[Mapping[str, Any]], None]:
-        return self._write
-
-    def __exit__(self, *_: object) -> None:
-        if self._file:
-            self._file.close()
-
-    def _write(self, record: Mapping[str, Any]) -> None:
-        if self._file:
-            self._file.write(json.dumps(record) + "\n")  # ASCII: lone surrogates and control characters escaped
-
-
 def _safe(text: str) -> str:
     """What a data file says, for a terminal: neither rich's markup nor control characters."""
     return ascii(text)[1:-1].replace("[", r"\[")
-
-
-def keep_rows(source: Path, target: Path, kept: Iterable[bool]) -> int:
-    """Copy the rows of a parquet file that `kept` says, row group by row group; returns how many.
-
-    `target` is written whole or not at all, and may be `source`.
-
-    Raises:
-        ValueError: if `kept` ends before the rows do.
-    """
-    partial = target.with_name(target.name + ".partial")
-    file, mask, rows = pq.ParquetFile(source), iter(kept), 0
-    try:
-        with pq.ParquetWriter(partial, file.schema_arrow) as writer:
-            for batch in file.iter_batches(batch_size=ROW_GROUP):
-                chosen = list(itertools.islice(mask, batch.num_rows))
-                if len(chosen) < batch.num_rows:
-                    raise ValueError(f"a verdict is missing for some of {file.metadata.num_rows} rows of {source}")
-                batch = batch.filter(pa.array(chosen, pa.bool_()))
-                rows += batch.num_rows
-                if batch.num_rows:
-                    writer.write_batch(batch)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return rows
-
-
-def refuse_foreign(out: Path) -> None:
-    """`out` will be replaced: so it must be empty, or hold what a conversion wrote and nothing else.
-
-    Raises:
-        BadOutput: if it holds anything else.
-    """
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise BadOutput(f"--out {out} is a file; name a folder")
-    try:
-        written = set(json.loads((out / RECORD).read_text(encoding="utf-8"))["written"])
-    except (OSError, ValueError, KeyError, TypeError):
-        written = set()
-    names = (path.name for path in out.iterdir())
-    foreign = sorted(name for name in names if name not in written and not name.endswith(ADDED))
-    if foreign:
-        raise BadOutput(
-            f"--out {out} holds {', '.join(foreign[:5])}{' and more' if len(foreign) > 5 else ''}, which no conversion "
-            "wrote, and a conversion replaces its folder: name another folder, or empty this one"
-        )
-
-
-def replace_folder(new: Path, out: Path) -> None:
-    """`new` takes the place of `out`, whose files go; but verdicts are on media, which stay."""
-    refuse_foreign(out)  # again: a conversion takes minutes
-    for verdicts in out.glob(f"*{VERDICTS}"):
-        shutil.copy2(verdicts, new)
-    old = new.with_name(new.name + ".old")
-    if out.exists():
-        os.rename(out, old)
-    try:
-        os.rename(new, out)
-    except BaseException:
-        if old.exists():
-            os.rename(old, out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

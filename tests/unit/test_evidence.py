@@ -10,14 +10,20 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from rich.console import Console
+from transformers import AutoTokenizer
 
+from data_prep.miniature_world import LETTERS
 from recipes.evidence import plan, runs
 from recipes.evidence.plan import VARIANTS, Plan, Run
 from recipes.evidence.runs import Evidence
 from recipes.evidence.warm_start import hole
 from recipes.quickstart import stages
+from verl_care.algorithm.consistency import answer_likelihood
+from verl_care.algorithm.spans import answer_span, span_mask
+from verl_care.settings import LIKELIHOOD_MEANS
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -48,6 +54,21 @@ def test_a_warm_start_with_a_hole_is_refused(own: float, another: float, none: f
     problem = hole({"the letter's option": own, "another option": another, "no option": none})
     assert (problem is None) == closed
     assert closed or "--seed" in str(problem)
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_a_letter_is_one_token_so_both_means_are_one_number(letter: str):
+    tokenizer = AutoTokenizer.from_pretrained(stages.CHECKPOINT)
+    ids = tokenizer(f"<think>a . so mix</think><answer>{letter}</answer>")["input_ids"]
+    span = answer_span([tokenizer.decode([token]) for token in ids])
+    assert span is not None
+    assert tokenizer.decode(ids[span[0] : span[1]]) == f">{letter}"
+    assert span[1] - span[0] == 1
+    log_prob_1T = -torch.rand(1, len(ids), generator=torch.Generator().manual_seed(0))
+    geometric, arithmetic = (
+        answer_likelihood(log_prob_1T, span_mask([span], len(ids)), mean=m) for m in LIKELIHOOD_MEANS
+    )
+    assert geometric.item() == arithmetic.item()
 
 
 def test_seed_by_seed():

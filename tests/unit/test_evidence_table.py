@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.collections import PathCollection
 
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
@@ -266,8 +267,8 @@ def test_what_each_warm_start_knew_and_became(of_two_seeds: committed.Committed)
 def test_the_first_screen(of_two_seeds: committed.Committed):
     # noKL: consistency (.3 + .4) / 2 = .35, s = .0707, over sqrt(2) .05; both: accuracy .6 of them, .21 and .03
     assert paper.summary(of_two_seeds).splitlines()[2:] == [
-        "| noKL | 2 | 70.0 ± 0.0 | 35.0 ± 5.0 | 21.0 ± 3.0 | 70.0 |",
-        "| CARE | 1 | 70.0 | 80.0 | 48.0 | 82.4 |",
+        "| noKL | 2 | 60.0 ± 0.0 | 70.0 ± 0.0 | 35.0 ± 5.0 | 21.0 ± 3.0 | 70.0 |",
+        "| CARE | 1 | 60.0 | 70.0 | 80.0 | 48.0 | 82.4 |",
     ]
 
 
@@ -276,3 +277,16 @@ def test_a_line_from_warm_start_to_warm_start(of_two_seeds: committed.Committed)
     (line,) = axis.get_lines()  # CARE has one seed, and one point is no line
     assert line.get_label() == "noKL"
     assert line.get_xydata().ravel() == pytest.approx([0.3, 0.4, 0.4, 0.3])
+
+
+def test_every_variant_with_its_runs(of_two_seeds: committed.Committed):
+    right_letter, consistency, _ = figures.variants(of_two_seeds).axes
+    assert [label.get_text() for label in right_letter.get_yticklabels()] == ["noKL", "CARE", "CARE, reference frozen"]
+    rings = [
+        found.get_offsets().round(9).tolist() for found in consistency.collections if isinstance(found, PathCollection)
+    ]
+    assert rings == [[[0.3, 0], [0.4, 0]], [[0.8, 1]], [[0.1, 2]]]
+    means = [line.get_xdata()[0] for line in consistency.get_lines()]
+    assert means == pytest.approx([0.35, 0.8, 0.1])
+    (error,) = consistency.containers[0].lines[2]
+    assert error.get_segments()[0][:, 0].tolist() == pytest.approx([0.3, 0.4])  # .35 -+ .05, the standard error

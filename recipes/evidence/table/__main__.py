@@ -49,6 +49,7 @@ TABLES: dict[str, Callable[[Committed], str]] = {
     "variants-greedy": lambda found: differences.variants(found, "greedy"),
     "paper": paper.order,
     "reference": differences.reference,
+    "readings": differences.readings,
     "likelihood": likelihood.likelihood,
     "strays": strays.strays,
     "grammar": grammar.grammar,

@@ -11,6 +11,7 @@ from recipes.evidence.table.statistics import Estimate, paired
 
 RIVALS = ("no_kl", "grpo")
 REFERENCES = ("care_frozen", "care_at_once")
+READINGS = ("care_margin", "care_arithmetic")
 SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter")
 PAIRED = "In points, with 95 % intervals by Student's t over pairs of runs that share their seed."
 
@@ -30,6 +31,11 @@ def care(found: Committed) -> str:
 def reference(found: Committed) -> str:
     """CARE with the EMA minus CARE with other references."""
     return _by_level(found, "care", REFERENCES)
+
+
+def readings(found: Committed) -> str:
+    """CARE as in the SEED-Bench-R1 run minus CARE with the other runs' margin, and with the paper's mean."""
+    return _by_level(found, "care", READINGS)
 
 
 def _by_level(found: Committed, one: str, others: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 levels         accuracy and consistency of GRPO, noKL and CARE on the three levels, and of what they began as
 start          what the same three make of each warm start
+variants       every variant in the mean over the levels, each of its runs beside it
 curves         the same three over training
 reference      what the reference's likelihood is worth over training: EMA, frozen, at once
 calibration    reliability curves by quarter of training
@@ -10,6 +11,7 @@ calibration    reliability curves by quarter of training
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,6 +29,7 @@ from recipes.evidence.results import QUARTERS
 from recipes.evidence.table.committed import WARM_START, Committed, bins_of
 from recipes.evidence.table.levels import HEADLINE
 from recipes.evidence.table.markdown import MEASURES, name_of
+from recipes.evidence.table.statistics import estimate
 from verl_care.report import figure_style as style
 from verl_care.report.payload import Metric
 from verl_care.report.seeds import Setting
@@ -34,6 +37,7 @@ from verl_care.report.seeds import Setting
 COLOURS = {WARM_START: "#b8b8b8", "grpo": style.COLOURS[2], "no_kl": style.COLOURS[1], "care": style.COLOURS[0]}
 REFERENCES = {"care": "EMA", "care_frozen": "frozen", "care_at_once": "at once"}
 OVER_STEPS = ("accuracy", "consistency", "right_reason", "right_contradicted")
+OF_VARIANTS = ("right_letter", "consistency", "right_reason")
 OF_REFERENCE = {"likelihood": "likelihood of selected answers", "at_cap": "share at the cap", "auc": "AUC"}
 LEVEL_NAMES = {"L1": "L1, as in training", "L2": "L2, unseen looks", "L3": "L3, unseen looks and goals"}
 FEW = 20
@@ -46,7 +50,8 @@ MAX_AREA = 90.0
 
 def write(found: Committed, document: Path) -> list[Path]:
     drawings: dict[str, Callable[[Committed], Any]] = {
-        "levels": levels, "start": start, "curves": curves, "reference": reference, "calibration": calibration,
+        "levels": levels, "start": start, "variants": variants, "curves": curves, "reference": reference,
+        "calibration": calibration,
     }  # fmt: skip
     written = []
     with plt.rc_context({**style.RC, "savefig.dpi": 200}):
@@ -114,6 +119,34 @@ def start(found: Committed) -> Any:
     axis.set_ylabel("consistent after it")
     figure.legend(loc="outside upper left", ncols=len(shown), columnspacing=2, frameon=False)
     _caption(figure, f"each point a seed, mean of three levels, sampled; {_runs(found, shown)}")
+    return figure
+
+
+def variants(found: Committed) -> Any:
+    """A row for each variant: its runs as rings, their mean and its standard error."""
+    shown = [variant for variant in found.variants if found.levels(variant, "sampled")]
+    measures = [m for m in OF_VARIANTS if any(found.measured(variant, "sampled", m) for variant in shown)]
+    if len(shown) < 2 or not measures:
+        return None
+    figure, axes = plt.subplots(
+        1, len(measures), figsize=(7.2, 0.7 + 0.26 * len(shown)), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis, measure in zip(axes.flat, measures, strict=True):
+        for row, variant in enumerate(shown):
+            values = list(found.measured(variant, "sampled", measure).values())
+            colour, value = COLOURS.get(variant, style.GREY), estimate(values)
+            axis.scatter(values, [row] * len(values), 14, facecolor="none", edgecolor=colour, linewidth=0.8)
+            error = 0 if isnan(value.error) else value.error
+            axis.errorbar(value.mean, row, xerr=error, marker="D", markersize=4, linewidth=1.6, color=colour, zorder=3)
+        axis.set_title(MEASURES[measure])
+        axis.set_xlim(0, 1.02)
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].set_yticks(range(len(shown)), [name_of(variant) for variant in shown])
+    axes[0, 0].invert_yaxis()
+    rows = "a ring each run, a diamond their mean ± standard error"
+    _caption(figure, f"mean of three levels, sampled; {_runs(found, shown)}; {rows}")
     return figure
 
 

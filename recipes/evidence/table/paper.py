@@ -27,7 +27,7 @@ PUBLISHED = {
     "ref_gen": "RefGen",
 }
 COMPARED = ("accuracy", "consistency")
-SUMMED = ("consistency", "right_reason")
+SUMMED = ("accuracy", "right_letter", "consistency", "right_reason")
 
 
 def published() -> dict[str, dict[str, list[float]]]:
@@ -76,12 +76,13 @@ def summary(found: Committed) -> str:
     """The three that everything is about, on one screen: means over the levels, sampled."""
     rows = []
     for variant in (variant for variant in HEADLINE if variant in found.runs):
-        values = {m: estimate(list(found.measured(variant, "sampled", m).values())) for m in ("right_letter", *SUMMED)}
+        values = {m: estimate(list(found.measured(variant, "sampled", m).values())) for m in SUMMED}
         (theirs,) = published()[variant]["consistency"]
         count = str(values["consistency"].count)
         cells = [mean(measure, value) for measure, value in values.items()]
         rows.append([name_of(variant), count, *cells, f"{100 * theirs:.1f}"])
-    return grid(["", "runs", "right letter", "consistent", "both", "the paper's consistency, 7B"], rows)
+    header = ["", "runs", "accuracy", "right letter", "consistent", "right and consistent"]
+    return grid([*header, "the paper's consistency, 7B"], rows)
 
 
 def agreement(found: Committed, theirs: dict[str, float], measure: str) -> str:

@@ -5,6 +5,8 @@ PYTHON ?= python3
 UV := uv==0.13.8
 BIN := .venv/bin
 LOCK_FLAGS ?=
+# .venv is the environment without an accelerator, also on a machine that has one.
+export VERL_PLATFORM := cpu
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -63,15 +63,23 @@ def _is_written(file: Path) -> bool:
 
 def latest_complete(root: str | os.PathLike) -> tuple[Path | None, dict[str, list[str]]]:
     """The newest complete checkpoint under `root`, and what each newer folder lacks."""
-    root = Path(root)
-    folders = [folder for folder in root.glob(f"{_STEP}*") if folder.is_dir() and step_of(folder) is not None]
     incomplete: dict[str, list[str]] = {}
-    for folder in sorted(folders, key=lambda folder: step_of(folder) or 0, reverse=True):
+    for folder in reversed(_by_step(Path(root))):
         missing = missing_files(folder)
         if not missing:
             return folder, incomplete
         incomplete[folder.name] = missing
     return None, incomplete
+
+
+def complete_up_to(root: str | os.PathLike, step: int) -> list[Path]:
+    """The complete checkpoints under `root` up to that step, oldest first."""
+    return [folder for folder in _by_step(Path(root)) if (step_of(folder) or 0) <= step and not missing_files(folder)]
+
+
+def _by_step(root: Path) -> list[Path]:
+    folders = [folder for folder in root.glob(f"{_STEP}*") if folder.is_dir() and step_of(folder) is not None]
+    return sorted(folders, key=lambda folder: step_of(folder) or 0)
 
 
 def keep_newest(saved: Sequence[Path], keep: int | None) -> list[Path]:

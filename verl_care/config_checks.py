@@ -6,12 +6,15 @@ Each check is a line of text that says what was found, why it is wrong and which
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig
+
+from verl_care import platforms
 
 if TYPE_CHECKING:
     from verl_care.settings import CareConfig
@@ -24,6 +27,7 @@ def conflicts(care: CareConfig, config: DictConfig) -> Iterator[str]:
     """One line for each thing in verl's part of `config` that would not train what it says."""
     from verl_care.data import checks as media_checks
 
+    yield from _platform(config)
     yield from _method(care, config)
     yield from _engines(care, config)
     if care.packing:
@@ -48,6 +52,16 @@ def unknown_key(node: str, key: str, known: Iterable[str]) -> str:
 def is_number(value: Any) -> bool:
     """True for a real number; a truth value is none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _platform(config: DictConfig) -> Iterator[str]:
+    if config.trainer.device == "cpu" and not platforms.wants_cpu():
+        named = os.environ.get("VERL_PLATFORM")
+        found = f"VERL_PLATFORM={named}" if named else "this machine has an accelerator, which verl takes"
+        yield (
+            f"trainer.device=cpu: {found}, so nothing here trains on the CPU. Set the environment variable"
+            " VERL_PLATFORM=cpu, or care/platform=gpu to train on the accelerator."
+        )
 
 
 def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:

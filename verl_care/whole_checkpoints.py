@@ -33,13 +33,18 @@ class WholeCheckpoints:
     def checkpoint_root(self) -> Path:
         return Path(self.config.trainer.default_local_dir)
 
+    @property
+    def _keep(self) -> int | None:
+        """How many actors stay; None or 0: all."""
+        trainer = self.config.trainer
+        return 1 if trainer.get("remove_previous_ckpt_in_save") else trainer.max_actor_ckpt_to_keep
+
     def _save_checkpoint(self) -> None:
         folder = self.checkpoint_root / f"global_step_{self.global_steps}"
         (folder / checkpoints.MARK).unlink(missing_ok=True)
         if self.use_reference_policy:
             self.actor_rollout_wg.save_reference(str(folder / checkpoints.REFERENCE))
-        trainer = self.config.trainer
-        keep = 1 if trainer.get("remove_previous_ckpt_in_save") else trainer.max_actor_ckpt_to_keep
+        trainer, keep = self.config.trainer, self._keep
         with open_dict(self.config):
             # verl deletes the one before as soon as the actor is written, and there would be none that is complete.
             trainer.max_actor_ckpt_to_keep, trainer.remove_previous_ckpt_in_save = None, False
@@ -68,6 +73,9 @@ class WholeCheckpoints:
         if trainer.resume_mode == "resume_path":
             resume.check(trainer.resume_from_path, self.actor_rollout_wg.world_size)
         super()._load_checkpoint()  # type: ignore[misc]
+        if keep := self._keep:
+            # Those that the run had kept count; what is older was left there on purpose.
+            self._saved = checkpoints.complete_up_to(self.checkpoint_root, self.global_steps)[-keep:]
         if self.global_steps > 0 and self.use_reference_policy:
             self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))
 

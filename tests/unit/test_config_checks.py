@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.configs import message, put
 from verl_care import checkpoints
-from verl_care.settings import check
+from verl_care.settings import CareConfigError, check
 
 # key in verl's part, value, part of the reason, what the message says to set
 VERL_CASES = [
@@ -239,3 +239,24 @@ def test_resuming_from_what_is_no_checkpoint(config, path, tmp_path, monkeypatch
 def test_a_key_that_refers_to_nothing(config):
     put(config, "actor_rollout_ref.rollout.n", "${nowhere}")
     assert "nowhere" in message(config)
+
+
+@pytest.mark.parametrize(
+    ("named", "accelerator", "reason"),
+    [
+        (None, True, "this machine has an accelerator, which verl takes"),
+        ("nvidia", False, "VERL_PLATFORM=nvidia"),
+        ("cpu", True, None),
+        (None, False, None),
+    ],
+)
+def test_a_cpu_run_beside_an_accelerator(config, monkeypatch, named, accelerator, reason):
+    monkeypatch.setattr("verl_care.platforms.has_accelerator", lambda: accelerator)
+    monkeypatch.delenv("VERL_PLATFORM", raising=False)
+    if named:
+        monkeypatch.setenv("VERL_PLATFORM", named)
+    if reason is None:
+        check(config)
+        return
+    with pytest.raises(CareConfigError, match=rf"^trainer\.device=cpu: {reason}, .* VERL_PLATFORM=cpu, or care/platf"):
+        check(config)

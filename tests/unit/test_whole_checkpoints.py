@@ -117,9 +117,30 @@ def test_as_many_are_kept_as_asked_for(tmp_path, keep, more, steps):
     assert saved(trainer(tmp_path, keep, **more), 1, 2, 3) == [f"global_step_{step}" for step in steps]
 
 
-def test_those_of_an_earlier_start_stay_as_with_verl(tmp_path):
-    saved(trainer(tmp_path), 2)
-    assert saved(trainer(tmp_path), 4, 6) == ["global_step_2", "global_step_6"]
+def test_a_run_that_goes_on_keeps_no_more_than_one_that_did_not_stop(tmp_path):
+    saved(trainer(tmp_path, keep=2), 2, 4, 6)
+    again = trainer(tmp_path, keep=2)
+    again._load_checkpoint()
+    assert saved(again, 8) == ["global_step_6", "global_step_8"]
+
+
+def test_what_was_kept_on_purpose_stays(tmp_path):
+    saved(trainer(tmp_path, keep=None), 2, 4, 6)
+    newest = trainer(tmp_path, keep=1)
+    newest._load_checkpoint()
+    assert saved(newest, 8) == ["global_step_2", "global_step_4", "global_step_8"]
+    # from the middle: later ones are not of this training, until it comes there itself
+    earlier = trainer(tmp_path, keep=1, resume_mode="resume_path", resume_from_path=f"{tmp_path}/global_step_4")
+    earlier._load_checkpoint()
+    assert saved(earlier, 6) == ["global_step_2", "global_step_6", "global_step_8"]
+
+
+def test_a_start_from_elsewhere_removes_nothing(tmp_path):
+    saved(trainer(tmp_path / "a"), 2)
+    made = trainer(tmp_path / "b", resume_mode="resume_path", resume_from_path=f"{tmp_path}/a/global_step_2")
+    made._load_checkpoint()
+    assert saved(made, 4, 6) == ["global_step_6"]
+    assert (tmp_path / "a/global_step_2/actor").exists()
 
 
 def test_every_rank_is_told_the_same_folders(tmp_path, monkeypatch):

@@ -19,6 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from verl_care import checkpoints
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
+RAY_GAVE_UP = b"The current node timed out during startup"
+WAS_BUSY = "Ray gives itself 30 s to start, and this machine was too busy: call again when it is less so"
+LAST_WORDS = 20_000  # bytes of a log
 TRAINING_MINUTES = 20  # a run that hangs is ended; a healthy one takes less than half of it
 
 
@@ -100,7 +103,10 @@ def run_training(
                 tell(last["step"], last["data"])
             time.sleep(0.5)
     if process.returncode:
-        raise StageFailed(f"training ended with exit code {process.returncode}; the reason is at the end of {log}")
+        known = f". {WAS_BUSY}" if RAY_GAVE_UP in log.read_bytes()[-LAST_WORDS:] else ""
+        raise StageFailed(
+            f"training ended with exit code {process.returncode}; the reason is at the end of {log}{known}"
+        )
 
 
 def training_command(*overrides: str) -> list[str]:

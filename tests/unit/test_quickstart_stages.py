@@ -10,8 +10,6 @@ import pytest
 from recipes.quickstart import stages
 
 RAY = "Exception: The current node timed out during startup. This could happen because some of the raylet failed"
-    "Exception: The current node timed out during startup. This could happen because some of the raylet failed to start"
-)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import wrapt
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
@@ -34,6 +35,8 @@ class CareAgentLoop(SingleTurnAgentLoop):
         super().__init__(*args, processor=remember_features(processor), **kwargs)
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
+        if not (self.rollout_config.full_determinism or self.rollout_config.router_config_path):
+            self.server_manager: Any = SameServer(self.server_manager, kwargs["uid"])
         try:
             output = await super().run(sampling_params, priority=priority, **kwargs)  # pyright: ignore[reportAbstractUsage]
         except MediaError as error:
@@ -69,6 +72,22 @@ class CareAgentLoop(SingleTurnAgentLoop):
         if self._video_metadata:
             kwargs |= {"video_metadata": self._video_metadata, "do_sample_frames": False}
         return kwargs
+
+
+class SameServer(wrapt.ObjectProxy):
+    """verl's client, for which the responses to a prompt are one session: its router keeps a session on one server.
+
+    verl 0.9.1 makes each response a session of its own, and its router (router.py:183) takes the least loaded of the
+    servers for it: several then read the prompt, process and encode its clip, each for a share of the group. A prompt
+    still goes to the least loaded. A router of the user's own may count by session, and is left alone.
+    """
+
+    def __init__(self, client: Any, prompt: str):
+        super().__init__(client)
+        self._self_prompt = prompt
+
+    async def generate(self, request_id: str, **request: Any) -> Any:
+        return await self.__wrapped__.generate(request_id=self._self_prompt, **request)
 
 
 def _not_told_elsewhere(record: logging.LogRecord) -> bool:

@@ -43,7 +43,7 @@ class CareRun(Callback):
 
 def _make_ready(config: DictConfig) -> None:
     """What helps a run, and is taken back when this process ends."""
-    from verl_care import interpreter, shared_memory
+    from verl_care import shared_memory, worker_environment
 
     segments = shared_memory.Segments()
     removed = segments.remove_stale()
@@ -53,9 +53,9 @@ def _make_ready(config: DictConfig) -> None:
     # Not in `on_job_end`, which a Ctrl-C never reaches. Ray's own exit handler is older, so it comes after this.
     atexit.register(_tidy, segments, server)
     if server is not None:
-        interpreter.choose(str(server.python))
-    elif shlex.quote(sys.executable) != sys.executable:
-        interpreter.choose(sys.executable)
+        worker_environment.hand_on(str(server.python))
+    else:
+        worker_environment.hand_on(sys.executable if shlex.quote(sys.executable) != sys.executable else None)
 
 
 def _start_fork_server(config: DictConfig) -> Any:

@@ -101,6 +101,8 @@ def _shards(module: nn.Module) -> dict[str, Tensor]:
     from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor
 
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()  # verl offloads without waiting for its copies (utils/fsdp_utils.py:197)
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()  # between two passes a root may still hold gathered parameters

@@ -1,7 +1,8 @@
 """How often a response finds its prompt's work done by another of its group: vLLM's two caches, as step metrics.
 
 The prefix cache keeps attention keys and values of whole blocks of prompt tokens. The clip cache keeps what the model's
-processor made of a clip or an image. verl 0.9.1 empties both with every weight sync, so hits are within a step.
+processor made of a clip or an image. verl 0.9.1 empties both with every weight sync, so hits are within a step, and a
+group's responses meet because `CareAgentLoop` sends them to one server.
 """
 
 from __future__ import annotations

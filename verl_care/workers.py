@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
@@ -17,6 +19,14 @@ from verl_care.vision_tower import freeze_vision_tower
 _on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr-defined]  # verl fills the enum as it runs
 
 
+def _share_cores() -> None:
+    """Ray gives an actor one OpenMP thread, unless the user says otherwise. The reference lives in host memory, and so
+    does what is offloaded: their updates are the processor's work, for which the node's ranks share its cores."""
+    if torch.get_num_threads() == 1:
+        ranks = int(os.environ.get("RAY_LOCAL_WORLD_SIZE", 1))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
+
+
 class CareWorker(ActorRolloutRefWorker):
     """One rank. Everything it adds is a call of the trainer's that all ranks answer together."""
 
@@ -24,6 +34,7 @@ class CareWorker(ActorRolloutRefWorker):
 
     @_on_all_ranks
     def init_model(self) -> None:
+        _share_cores()
         super().init_model()
         if self.actor is None:
             return

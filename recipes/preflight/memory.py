@@ -19,10 +19,13 @@ tower L', H', F' and m patches a token; V vocabulary; s bytes a number in a pass
     reserve                     4 GiB
 
     HOST, a node
-    reference                   4 P * ranks of the node / R            (verl keeps a forward-only model there)
-    offloaded weights, gradients and moments, as above, times the ranks of the node
+    reference                   4 P * ranks of the node / R, pinned    (verl keeps a forward-only model there)
+    offloaded weights, gradients and moments, as above, times the ranks of the node; pinned, but for moments that stay
     loading                     4 P                                    (a whole copy in rank 0; in every rank where the
                                                                         embeddings are tied, as in the 3B model)
+
+Beside a GPU torch pins what travels between it and the host, and takes a power of two of bytes for each tensor's shard
+(torch 2.11, CachingHostAllocator.h): the 7B model's copy of 31 GiB is 58.
 
 The micro-batch counts as all video, and the logits as kept with three working copies (scaling, entropy, gradient).
 With gradient checkpointing only a layer's input is kept, without it its inner activations too. The inner activations
@@ -32,7 +35,9 @@ for CUDA contexts, NCCL and fragments, a guess. None of this has been compared w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, log2
 
 from omegaconf import DictConfig
 
@@ -64,6 +69,8 @@ class Plan:
     reference: bool
     number: int
     """Bytes of a number in a pass."""
+    pins: bool = True
+    """There is a GPU, and host memory that travels to it is pinned."""
 
     @classmethod
     def of(cls, config: DictConfig, *, gpu_bytes: int, reference: bool) -> Plan:
@@ -85,6 +92,7 @@ class Plan:
             frozen_tower=actor.freeze_vision_tower,
             reference=reference,
             number=4 if float32 else 2,
+            pins=config.trainer.device != "cpu",
         )
 
 
@@ -150,16 +158,26 @@ def vllm_least(size: ModelSize, plan: Plan) -> float:
 
 def host(size: ModelSize, plan: Plan) -> list[Line]:
     """A node's own memory, dataset and vLLM's processes aside."""
-    part = plan.ranks_per_node / plan.ranks
-    trained = size.parameters - size.tower * plan.frozen_tower
+    everything = size.tensors + size.tower_tensors
+    trained = size.tensors if plan.frozen_tower else everything
     away = plan.offload_policy
+    weights = _on_host(everything, plan)
+    moments = 2 * _on_host(trained, plan, travels=not away)  # by the policy Adam's step is here, and they stay
     return [
-        Line("reference", plan.reference * 4 * size.parameters * part, "more nodes"),
-        Line("weights", (away or plan.param_offload) * 4 * size.parameters * part, "care/offload=optimizer"),
-        Line("gradients", away * 4 * trained * part, "care/offload=stages"),
-        Line("Adam's moments", (away or plan.optimizer_offload) * 8 * trained * part, "care/offload=none"),
+        Line("reference", plan.reference * weights, "more nodes"),
+        Line("weights", (away or plan.param_offload) * weights, "care/offload=optimizer"),
+        Line("gradients", away * _on_host(trained, plan), "care/offload=stages"),
+        Line("Adam's moments", (away or plan.optimizer_offload) * moments, "care/offload=none"),
         Line("loading", 4 * size.parameters * (plan.ranks_per_node if size.tied else 1), "a smaller model"),
     ]
+
+
+def _on_host(tensors: Sequence[int], plan: Plan, travels: bool = True) -> float:
+    """Bytes that a node's ranks hold of these tensors in float32: of each its shard, which is pinned if it travels."""
+    shards = [4 * numbers / plan.ranks for numbers in tensors if numbers]
+    if plan.pins and travels:
+        shards = [2 ** ceil(log2(shard)) for shard in shards]
+    return plan.ranks_per_node * sum(shards)
 
 
 def checkpoint(size: ModelSize, plan: Plan) -> float:

@@ -31,6 +31,10 @@ class ModelSize:
     """The tower merges so many patches into one token."""
     tied: bool = False
     """Input and output embeddings are one tensor."""
+    tensors: tuple[int, ...] = ()
+    """Numbers in each parameter outside the tower."""
+    tower_tensors: tuple[int, ...] = ()
+    """The same in it."""
 
 
 def local_config(path: str) -> Any | None:
@@ -59,11 +63,13 @@ def model_size(config: Any) -> ModelSize:
     layers = [_count(part) for part in model.modules() if type(part).__name__ in names]
     total = _count(model)
     tower = next((part for name, part in model.named_modules() if name.rpartition(".")[2] == "visual"), None)
+    tower_tensors = tuple(parameter.numel() for parameter in tower.parameters()) if tower is not None else ()
+    in_tower = {id(parameter) for parameter in tower.parameters()} if tower is not None else set()
     text = config.get_text_config()
     head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return ModelSize(
         parameters=total,
-        tower=_count(tower) if tower is not None else 0,
+        tower=sum(tower_tensors),
         largest_layer=max(layers, default=total),
         outside_layers=total - sum(layers),
         layers=text.num_hidden_layers,
@@ -76,6 +82,8 @@ def model_size(config: Any) -> ModelSize:
         tower_intermediate=vision.intermediate_size if vision is not None else 0,
         patches_per_token=vision.spatial_merge_size**2 if vision is not None else 0,
         tied=bool(config.tie_word_embeddings),
+        tensors=tuple(parameter.numel() for parameter in model.parameters() if id(parameter) not in in_tower),
+        tower_tensors=tower_tensors,
     )
 
 

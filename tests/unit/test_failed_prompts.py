@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
 import transfer_queue as tq
@@ -98,8 +99,11 @@ class TestAgentLoop:
             raise error
 
         monkeypatch.setattr(SingleTurnAgentLoop, "run", run)
+        loop = object.__new__(CareAgentLoop)
+        loop.server_manager = SimpleNamespace()
+        loop.rollout_config = SimpleNamespace(full_determinism=False, router_config_path=None)
         with pytest.raises(type(error)):
-            asyncio.run(CareAgentLoop.__new__(CareAgentLoop).run({}, uid="one", raw_prompt=[]))
+            asyncio.run(loop.run({}, uid="one", raw_prompt=[]))
 
     def test_says_what_it_could_not_decode(self, monkeypatch, queue):
         self.run(monkeypatch, MediaError("clip a.mp4: broken"))

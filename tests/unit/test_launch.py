@@ -7,7 +7,7 @@ import pytest
 from ray._private import ray_constants
 
 from tests.unit.configs import put
-from verl_care import interpreter, launch, settings
+from verl_care import launch, settings, worker_environment
 from verl_care.platforms.cpu import ray_worker
 
 
@@ -49,12 +49,12 @@ class TestLaunch:
         assert len(at_exit) == 1
 
 
-class TestInterpreter:
+class TestWorkerEnvironment:
     """Ray starts its workers with `py_executable`, as a word of a shell command."""
 
     def test_forked_on_a_cpu(self, config, fake_server, at_exit):
         launch.CareRun().on_job_start(config)
-        assert worker_environment({"env_vars": {}}) == {"env_vars": {}, "py_executable": "'/with a space/python'"}
+        assert given_to_workers({"env_vars": {}}) == {"env_vars": {}, "py_executable": "'/with a space/python'"}
         # the job's variables, because some are read when a library is imported
         assert fake_server.env["TORCHDYNAMO_DISABLE"] == "1"
         assert fake_server.env["VLLM_LOGGING_LEVEL"] == "WARN"  # verl's own
@@ -70,7 +70,7 @@ class TestInterpreter:
         monkeypatch.setattr(settings, "check", lambda config: None)  # it looks for data
         monkeypatch.setattr("sys.executable", executable)
         launch.CareRun().on_job_start(composed["care_base"].copy())
-        assert worker_environment({}).get("py_executable") == quoted
+        assert given_to_workers({}).get("py_executable") == quoted
         assert fake_server.env is None
         assert ray_constants.SETUP_WORKER_FILENAME == "setup_worker.py"
 
@@ -78,19 +78,29 @@ class TestInterpreter:
         put(config, "ray_kwargs.ray_init.runtime_env.py_executable", "uv run")
         launch.CareRun().on_job_start(config)
         assert fake_server.env is None
-        assert worker_environment({"py_executable": "uv run"}) == {"py_executable": "uv run"}
+        assert given_to_workers({"py_executable": "uv run"}) == {"py_executable": "uv run"}
+
+    def test_variables_that_our_configurations_read_reach_workers_of_a_ray_that_ran_before(
+        self, config, fake_server, at_exit, monkeypatch
+    ):
+        monkeypatch.setenv("VERL_CARE_DATA", "/shared/data")
+        monkeypatch.setenv("VERL_CARE_QUICKSTART", "/here")
+        launch.CareRun().on_job_start(config)
+        job = {"NCCL_DEBUG": "WARN", "VERL_CARE_QUICKSTART": "/the job's own"}
+        assert given_to_workers({"env_vars": job})["env_vars"] == job | {"VERL_CARE_DATA": "/shared/data"}
+        assert job.keys() == {"NCCL_DEBUG", "VERL_CARE_QUICKSTART"}
 
     def test_a_hook_of_the_user_is_called_first(self, config, fake_server, at_exit, monkeypatch):
-        monkeypatch.setenv(interpreter.HOOK, f"{__name__}.users_hook")
+        monkeypatch.setenv(worker_environment.HOOK, f"{__name__}.users_hook")
         launch.CareRun().on_job_start(config)
-        assert worker_environment(None) == {"seen": None, "py_executable": "'/with a space/python'"}
+        assert given_to_workers(None) == {"seen": None, "py_executable": "'/with a space/python'"}
 
 
 def users_hook(runtime_env):
     return {"seen": runtime_env}
 
 
-def worker_environment(runtime_env):
+def given_to_workers(runtime_env):
     """What Ray makes of a job's runtime environment in `ray.init`."""
     from ray._private.worker import _maybe_modify_runtime_env
 
@@ -113,10 +123,12 @@ def fake_server(monkeypatch):
     server = FakeServer()
     monkeypatch.setattr("verl_care.platforms.cpu.forkserver.ForkServer", server)
     monkeypatch.setattr(ray_constants, "SETUP_WORKER_FILENAME", "setup_worker.py")
-    monkeypatch.setattr(interpreter, "_chosen", [])
-    monkeypatch.setattr(interpreter, "_earlier_hooks", [])
-    monkeypatch.setenv(interpreter.HOOK, "")  # so that it is taken back after the test
-    monkeypatch.delenv(interpreter.HOOK)
+    monkeypatch.setattr(worker_environment, "_python", [])
+    monkeypatch.setattr(worker_environment, "_earlier_hooks", [])
+    monkeypatch.setenv(worker_environment.HOOK, "")  # so that it is taken back after the test
+    monkeypatch.delenv(worker_environment.HOOK)
+    for name in [name for name in os.environ if name.startswith(worker_environment.OURS)]:
+        monkeypatch.delenv(name)
     return server
 
 

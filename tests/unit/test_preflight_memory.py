@@ -11,11 +11,12 @@ from recipes.preflight.model_size import ModelSize, local_config, model_size
 SIZE = ModelSize(
     parameters=1000, tower=200, largest_layer=100, outside_layers=300, layers=3, hidden=8, intermediate=20,
     vocabulary=50, key_value=4, tower_layers=2, tower_hidden=6, tower_intermediate=10, patches_per_token=4,
+    tensors=(500, 300), tower_tensors=(200,),
 )  # fmt: skip
 PLAN = Plan(
     ranks=4, ranks_per_node=2, tokens=10, gpu_bytes=1600, vllm_share=0.5, tensor_parallel=1, model_length=5,
     param_offload=False, optimizer_offload=False, offload_policy=False, checkpointing=True, frozen_tower=False,
-    reference=True, number=2,
+    reference=True, number=2, pins=False,
 )  # fmt: skip
 
 
@@ -81,6 +82,19 @@ def test_host():
     assert values(host(replace(SIZE, tied=True), PLAN))["loading"] == 8000  # both ranks of the node
 
 
+def test_pinned_memory_is_taken_in_powers_of_two():
+    # shards of 500, 300 and 200 bytes (4 * 500 / 4 ...) take 512, 512 and 256, on two ranks
+    pinned = replace(PLAN, pins=True)
+    assert values(host(SIZE, pinned))["reference"] == 2560
+    found = values(host(SIZE, replace(pinned, param_offload=True, optimizer_offload=True)))
+    assert (found["weights"], found["gradients"], found["Adam's moments"]) == (2560, 0, 5120)
+    # by the policy weights and gradients travel, the moments stay: 8 * 1000 / 2; a frozen tower leaves 512 + 512
+    found = values(host(SIZE, replace(pinned, offload_policy=True)))
+    assert (found["weights"], found["gradients"], found["Adam's moments"]) == (2560, 2560, 4000)
+    found = values(host(SIZE, replace(pinned, offload_policy=True, frozen_tower=True)))
+    assert (found["weights"], found["gradients"], found["Adam's moments"]) == (2560, 2048, 3200)
+
+
 def test_vllm_needs_its_weights_and_one_response():
     # 2 * (1000 + 5 tokens * 3 layers * 4) = 2 * 1060; half of it with two GPUs to a replica
     assert vllm_least(SIZE, PLAN) == 2120
@@ -123,6 +137,7 @@ def test_sizes_of_the_published_models(config, parameters, layer):
     assert found.largest_layer == layer
     assert found.key_value == 2 * config.text_config.num_key_value_heads * 128
     assert found.tied == config.tie_word_embeddings
+    assert sum(found.tensors) + sum(found.tower_tensors) == parameters
 
 
 def test_qwen3_vl_is_counted_too():

@@ -18,7 +18,7 @@ from verl.workers.engine_workers import TrainingWorker
 
 WANTED = "reference_chooses"  # in a batch's `extra_info`: a name in `PICKS`, or nothing
 CHOICE = "reference_choice"  # (prompt + response,) token ids: at position t the choice for t + 1
-ROWS_AT_ONCE = 1024  # whose probabilities are held together: of 152,000 words in float32, 0.6 GB
+ROWS_AT_ONCE = 512  # held together as logits and as probabilities: of 152,000 words in float32, 0.6 GB
 
 
 class ChoosingWorker(TrainingWorker):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,6 +98,28 @@ def read_training(training: Path, lengths: Lengths) -> list[Rollouts]:
         prompts = [_prompt(row) for row in rows]
         steps.append(Rollouts(step, responses_of(rows, lengths), known, logged.get(step, {}), prompts))
     return steps
+
+
+def bonuses(training: Path) -> dict[str, Any]:
+    """What the groups of a training say of its bonus; empty for one that wrote none.
+
+    answer_tokens    tokens of a selected response's answer -> how many there are; answers of one token have the same
+                     likelihood by any mean
+    groups           those with two selected responses or more
+    told_apart       those of them whose selected responses differ in their bonus: no others change by it
+    """
+    file = groups.place(training)
+    if not file.exists():
+        return {}
+    tokens: Counter[str] = Counter()
+    told_apart = several = 0
+    for group in groups.valid(jsonl.read(file)):
+        selected = [response for response in group["responses"] if response["selected"]]
+        tokens.update(str(len(response["answer_tokens"])) for response in selected)
+        if len(selected) > 1:
+            several += 1
+            told_apart += len({response["bonus"] for response in selected}) > 1
+    return {"answer_tokens": dict(sorted(tokens.items())), "groups": several, "told_apart": told_apart}
 
 
 Likelihoods = Mapping[tuple[int, str], Mapping[str, float]]

@@ -20,7 +20,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "care_arithmetic": ("care/method=care", "care.likelihood_mean=arithmetic"),
 }
 FAST = ("grpo", "no_kl", "care")
-BY_NAME = ("ref_gen_greedy",)  # in no plan: three runs showed that it has no signal here (tried.md)
+BY_NAME = ("ref_gen_greedy", "care_arithmetic")
+"""In no plan. The first has no signal here (tried.md). The second is CARE again: an answer is one token, and its
+likelihood the same number by either mean; it shows how far two trainings of one seed part."""
 MEASURES_ITS_WARM_START = "no_kl"  # one validation before training is enough for all runs of a seed
 SETTINGS = (
     "data.train_batch_size=4",  # prompts, with 8 responses each, as in the paper

@@ -4,6 +4,7 @@ variant, seed, steps, overrides, seconds, versions, hardware
 validation     for each validated step, level -> measures, sampled at temperature 1
 greedy         level -> measures of greedy answers after the last step
 training       curves over the rollouts, a point for every `STEPS_A_POINT` steps
+bonus          which groups the bonus told apart, and how long answers are; results of before have none
 calibration    for each quarter of training, how its likelihoods agree with the truth
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.evidence.dumps import Rollouts, lengths_by, read_training, read_validation
+from recipes.evidence.dumps import Rollouts, bonuses, lengths_by, read_training, read_validation
 from recipes.evidence.measure import CAP, measure
 from recipes.evidence.plan import Run
 from verl_care.consistency_measures.calibration import auc
@@ -57,6 +58,7 @@ def result_of(run: Run, training: Path, seconds: float) -> dict[str, Any]:
         "hardware": hardware(),
         "validation": [{"step": int(dump.stem)} | rounded(read_validation(dump, lengths)) for dump in dumps],
         "training": rounded(curves(steps)),
+        "bonus": bonuses(training),
         "calibration": rounded([calibration(quarter) for quarter in quarters(steps)]),
     }
 

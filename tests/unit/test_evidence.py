@@ -73,7 +73,8 @@ def test_a_letter_is_one_token_so_both_means_are_one_number(letter: str):
 
 def test_seed_by_seed():
     assert [run.name for run in Plan(("care", "no_kl"), (4, 5), 10)] == ["care_4", "no_kl_4", "care_5", "no_kl_5"]
-    assert set(plan.FAST) <= set(VARIANTS)
+    assert set(plan.FAST) <= set(plan.FULL.variants)
+    assert sorted([*plan.FULL.variants, *plan.BY_NAME]) == sorted(VARIANTS)
 
 
 class Stub:

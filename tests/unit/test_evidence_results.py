@@ -188,3 +188,23 @@ def test_a_result_is_small_and_whole(tmp_path: Path):
     assert found["calibration"][0]["likelihood"][3] == pytest.approx(100 / 3, abs=1e-4)
     assert found["hardware"]["cpus"] >= 1
     assert len(json.dumps(found, indent=1)) < 20_000
+
+
+# ------------------------------------------------------------------ what the bonus tells apart
+
+
+def test_groups_that_the_bonus_tells_apart(tmp_path: Path):
+    def of(*bonuses: float | None, tokens: int = 1) -> dict:
+        """A group; None is not selected."""
+        written = [{"text": ">B", "log_prob": -0.1}] * tokens
+        responses = [
+            {"text": str(place), "selected": value is not None, "bonus": value or 0.0, "answer_tokens": written}
+            for place, value in enumerate(bonuses)
+        ]
+        return group(1, "p", {}) | {"responses": responses}
+
+    assert results.bonuses(tmp_path) == {}  # none were written
+    written = [of(0.5, 0.0, None), of(0.5, 0.5), of(0.5, None), of(None, None), of(0.5, 0.0, tokens=2)]
+    jsonl.append(groups.place(tmp_path), written)
+    # selected: 2 + 2 + 1 of one token, 2 of two; the third group has but one
+    assert results.bonuses(tmp_path) == {"answer_tokens": {"1": 5, "2": 2}, "groups": 3, "told_apart": 2}

@@ -12,9 +12,9 @@ from matplotlib.collections import PathCollection
 
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
-from recipes.evidence.table import committed, figures, likelihood, link, markdown, paper, seeds
+from recipes.evidence.table import bonus, committed, figures, likelihood, link, markdown, paper, seeds
 from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
-from recipes.evidence.table.statistics import estimate, paired, ranks
+from recipes.evidence.table.statistics import Estimate, estimate, paired, ranks, seeds_to_resolve
 from tests.unit.evidence_results import quarter, read, result, two_pairs, write
 
 
@@ -24,6 +24,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 # ------------------------------------------------------------------ statistics
+
+
+def test_how_many_seeds_would_tell():
+    # s = .26: t(.975, 7) = 2.365 x .26 / sqrt(8) = .2174, above .213; t(.975, 8) = 2.306 x .26 / 3 = .1999, below
+    value = Estimate(0.213, 0.26 / math.sqrt(5), 5)
+    assert seeds_to_resolve(value) == seeds_to_resolve(value._replace(mean=-0.213)) == 9
+    assert seeds_to_resolve(estimate([0.2, 0.2])) == 2  # no spread at all
+    assert seeds_to_resolve(estimate([0.2])) is None
+    assert seeds_to_resolve(estimate([0.1, -0.1])) is None  # a mean of zero is never told from it
 
 
 def test_the_interval_of_three_pairs():
@@ -290,3 +299,23 @@ def test_every_variant_with_its_runs(of_two_seeds: committed.Committed):
     assert means == pytest.approx([0.35, 0.8, 0.1])
     (error,) = consistency.containers[0].lines[2]
     assert error.get_segments()[0][:, 0].tolist() == pytest.approx([0.3, 0.4])  # .35 -+ .05, the standard error
+
+
+def test_what_the_bonus_told_apart(tmp_path: Path):
+    def of(told_apart: int, groups: int, **tokens: int) -> dict[str, Any]:
+        return {"answer_tokens": {name[1:]: count for name, count in tokens.items()}} | {
+            "groups": groups,
+            "told_apart": told_apart,
+        }
+
+    runs = (
+        result("care", 0, 0.6, 0.8) | {"bonus": of(30, 200, _1=900)},
+        result("care", 1, 0.6, 0.8) | {"bonus": of(10, 50, _1=90, _2=10)},
+        result("care", 2, 0.6, 0.8),  # of before
+        result("kl_ema", 0, 0.6, 0.8) | {"bonus": of(0, 200, _1=900)},  # no bonus
+    )
+    # 40 of 250; 15 and 20 %; 1,000 answers, ten of two tokens
+    assert bonus.bonus(read(tmp_path, *runs)).splitlines()[2:] == [
+        "| CARE | 2 | 250 | 16.0 | 15, 20 | 1,000 | 10 |",
+    ]
+    assert bonus.bonus(read(tmp_path / "b", result("care", 2, 0.6, 0.8))) == "No result says it."

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recipes.evidence.table import (
+    bonus,
     committed,
     differences,
     figures,
@@ -50,6 +51,7 @@ TABLES: dict[str, Callable[[Committed], str]] = {
     "paper": paper.order,
     "reference": differences.reference,
     "readings": differences.readings,
+    "bonus": bonus.bonus,
     "likelihood": likelihood.likelihood,
     "strays": strays.strays,
     "grammar": grammar.grammar,

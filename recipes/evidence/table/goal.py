@@ -8,8 +8,8 @@ from typing import NamedTuple
 from data_prep.miniature_world import LEVELS
 from recipes.evidence.table.committed import Answers, Committed
 from recipes.evidence.table.differences import RIVALS, between
-from recipes.evidence.table.markdown import MEASURES, difference, grid, name_of
-from recipes.evidence.table.statistics import Estimate
+from recipes.evidence.table.markdown import MEASURES, NOTHING, difference, grid, name_of
+from recipes.evidence.table.statistics import Estimate, seeds_to_resolve
 
 REACHED, NOT_REACHED, NOT_RESOLVED, NO_RUNS = "reached", "not reached", "not resolved", "no runs"
 EXPLAINED = (
@@ -61,8 +61,15 @@ def goal(found: Committed) -> str:
             rows.append([f"{MEASURES[clause.measure]} {clause.level}: {clause.words}", name_of(rival), *cells])
     header = [column for answers in counted for column in (answers, "pairs", "verdict")]
     table = grid(["CARE's", "against", *header], rows)
+    wanted = ", ".join(f"{level} {_seeds_wanted(found, level)}" for level in LEVELS)
     summed = [f"{answers.capitalize()}: {_summed(verdicts)}." for answers, verdicts in counted.items()]
-    return "\n\n".join([EXPLAINED, table, " ".join(summed)])
+    more = f"Pairs with GRPO that would tell CARE's consistency from it, at this mean and spread, sampled: {wanted}."
+    return "\n\n".join([EXPLAINED, table, " ".join(summed), more])
+
+
+def _seeds_wanted(found: Committed, level: str) -> str:
+    needed = seeds_to_resolve(between(found, "care", "grpo", "sampled", "consistency", level))
+    return NOTHING if needed is None else str(needed)
 
 
 def _summed(verdicts: Counter[str]) -> str:

@@ -37,6 +37,23 @@ class Estimate(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
+MOST_SEEDS = 1000
+
+
+def seeds_to_resolve(value: Estimate) -> int | None:
+    """The fewest seeds whose 95 % interval would exclude zero, if mean and spread stayed what they are.
+
+        smallest n with t(0.975, n - 1) s / sqrt(n) < |mean|
+
+    None of one seed, where there is no spread, and above `MOST_SEEDS`.
+    """
+    if value.count < 2:
+        return None
+    spread = value.error * math.sqrt(value.count)
+    counts = range(2, MOST_SEEDS + 1)
+    return next((n for n in counts if Estimate(value.mean, spread / math.sqrt(n), n).resolved), None)
+
+
 def estimate(values: Sequence[float]) -> Estimate:
     count = len(values)
     mean = float(np.mean(values)) if count else math.nan

@@ -264,12 +264,12 @@ def of_two_seeds(tmp_path: Path) -> committed.Committed:
 
 def test_what_each_warm_start_knew_and_became(of_two_seeds: committed.Committed):
     assert seeds.seeds(of_two_seeds).splitlines() == [
-        "| seed | 0 | 1 | 7 |",
-        "| --- | ---: | ---: | ---: |",
-        "| conclusion right, warm start | 40.0 | 30.0 | - |",
-        "| consistency, noKL | 30.0 | 40.0 | - |",
-        "| consistency, CARE | - | 80.0 | - |",
-        "| consistency, CARE, reference frozen | - | - | 10.0 |",
+        "| seed | 0 | 1 | 7 | above 67 |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| conclusion right, warm start | 40.0 | 30.0 | - | - |",
+        "| consistency, noKL | 30.0 | 40.0 | - | 0 of 2 |",
+        "| consistency, CARE | - | 80.0 | - | 1 of 1 |",
+        "| consistency, CARE, reference frozen | - | - | 10.0 | 0 of 1 |",
     ]
 
 

@@ -66,7 +66,7 @@ def read(run: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(path.read_text())["settings"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no settings of an evaluation ({error}): name another folder") from error
+        raise ValueError(f"{path} holds no settings of an evaluation ({error})") from error
 
 
 def write(run: Path, settings: Mapping[str, Any], model: str) -> None:

@@ -6,7 +6,8 @@ the path of it holds a space (it goes into a shell command as it is), or a fork 
 The variables: verl resolves a configuration in a worker, and a worker of a Ray that was started beforehand (several
 nodes, `ray start`) has the environment of that start. `${oc.env:VERL_CARE_DATA}` would be another than in the checks.
 
-Ray calls what the variable `RAY_RUNTIME_ENV_HOOK` names when a driver initializes it, and that is the way in.
+Ray calls what the variable `RAY_RUNTIME_ENV_HOOK` names when a driver initializes it, and that is the way in. (Under
+`uv run` it calls its own hook instead.)
 """
 
 from __future__ import annotations

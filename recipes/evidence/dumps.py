@@ -114,7 +114,7 @@ def bonuses(training: Path) -> dict[str, Any]:
     tokens: Counter[str] = Counter()
     told_apart = several = 0
     for group in groups.valid(jsonl.read(file)):
-        selected = [response for response in group["responses"] if response["selected"]]
+        selected = [response for response in group["responses"] if response.get("selected")]
         tokens.update(str(len(response["answer_tokens"])) for response in selected)
         if len(selected) > 1:
             several += 1

@@ -1,6 +1,7 @@
 """What is kept of a run: one small JSON file, from which every table and figure is made.
 
 variant, seed, steps, overrides, seconds, versions, hardware
+warm_start     which weights it began with: SHA-256 of their file, the first 16 digits; results of before have none
 validation     for each validated step, level -> measures, sampled at temperature 1
 greedy         level -> measures of greedy answers after the last step
 training       curves over the rollouts, a point for every `STEPS_A_POINT` steps
@@ -10,6 +11,7 @@ calibration    for each quarter of training, how its likelihoods agree with the 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import platform
@@ -56,11 +58,16 @@ def result_of(run: Run, training: Path, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds),
         "versions": {name: version(name) for name in VERSIONS},
         "hardware": hardware(),
+        "warm_start": fingerprint(training.parent / "model" / "model.safetensors"),
         "validation": [{"step": int(dump.stem)} | rounded(read_validation(dump, lengths)) for dump in dumps],
         "training": rounded(curves(steps)),
         "bonus": bonuses(training),
         "calibration": rounded([calibration(quarter) for quarter in quarters(steps)]),
     }
+
+
+def fingerprint(weights: Path) -> str:
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
 
 
 def hardware() -> dict[str, Any]:

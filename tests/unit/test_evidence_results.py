@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -187,6 +188,9 @@ def test_a_result_is_small_and_whole(tmp_path: Path):
     assert [sum(part["count"]) for part in found["calibration"]] == [100] * 4
     assert found["calibration"][0]["likelihood"][3] == pytest.approx(100 / 3, abs=1e-4)
     assert found["hardware"]["cpus"] >= 1
+    assert found["bonus"] == {"answer_tokens": {}, "groups": 0, "told_apart": 0}  # these groups select nobody
+    weights = (CHECKPOINT / "model.safetensors").read_bytes()
+    assert found["warm_start"] == hashlib.sha256(weights).hexdigest()[:16]
     assert len(json.dumps(found, indent=1)) < 20_000
 
 

@@ -12,7 +12,7 @@ from matplotlib.collections import PathCollection
 
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
-from recipes.evidence.table import bonus, committed, figures, likelihood, link, markdown, paper, seeds
+from recipes.evidence.table import bonus, committed, figures, levels, likelihood, link, markdown, paper, seeds
 from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
 from recipes.evidence.table.statistics import Estimate, estimate, paired, ranks, seeds_to_resolve
 from tests.unit.evidence_results import quarter, read, result, two_pairs, write
@@ -319,3 +319,16 @@ def test_what_the_bonus_told_apart(tmp_path: Path):
         "| CARE | 2 | 250 | 16.0 | 15, 20 | 1,000 | 10 |",
     ]
     assert bonus.bonus(read(tmp_path / "b", result("care", 2, 0.6, 0.8))) == "No result says it."
+
+
+def test_whether_runs_of_a_seed_began_alike(tmp_path: Path):
+    def made_with(*starts: tuple[str, int, str | None]) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        runs = [result(v, seed, 0.6, 0.8) | ({"warm_start": w} if w else {}) for v, seed, w in starts]
+        return levels.made_with(read(folder, *runs))
+
+    assert "began" not in made_with(("care", 0, None), ("no_kl", 0, None))
+    alike = made_with(("care", 0, "a"), ("no_kl", 0, "a"), ("care", 1, "b"), ("no_kl", 1, None))
+    assert alike.endswith("3 runs say with which weights they began: those of a seed began alike.")
+    differing = made_with(("care", 0, "a"), ("no_kl", 0, "c"), ("care", 1, "b"), ("no_kl", 1, "b"))
+    assert differing.endswith("4 runs say with which weights they began: seeds 0 began with different ones.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from data_prep.miniature_world import LEVELS
 from recipes.evidence.table.committed import WARM_START, Answers, Committed
@@ -76,7 +76,20 @@ def made_with(found: Committed) -> str:
         f"{len(found.results)} runs of {found.steps} steps, {hours:.1f} hours of training. "
         f"Machine: {_listed(machines)}. Versions: {_listed(versions)}."
     ]
-    return "\n\n".join([grid(["variant", "runs", "seeds", "minutes a run"], rows), *said])
+    return "\n\n".join([grid(["variant", "runs", "seeds", "minutes a run"], rows), *said, *_warm_starts(found)])
+
+
+def _warm_starts(found: Committed) -> list[str]:
+    """Whether the runs of a seed that say which weights they began with say the same; nothing if none does."""
+    weights: dict[int, set[str]] = defaultdict(set)
+    said = [result for result in found.results if result.get("warm_start")]
+    for result in said:
+        weights[result["seed"]].add(result["warm_start"])
+    if not said:
+        return []
+    differing = [str(seed) for seed, different in sorted(weights.items()) if len(different) > 1]
+    same = f"seeds {', '.join(differing)} began with different ones" if differing else "those of a seed began alike"
+    return [f"{len(said)} runs say with which weights they began: {same}."]
 
 
 def _machine(hardware: dict) -> str:

@@ -96,3 +96,5 @@ def _not_told_elsewhere(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("verl.trainer.ppo.v1.agent_loop_tq").addFilter(_not_told_elsewhere)
+
+import verl_care.evaluation.generate.agent_loop  # noqa: E402, F401 - registered with this, see plugin.py

@@ -17,16 +17,14 @@ import verl_care.platforms
 
 # The module of verl whose import fills a registry -> our module that adds to it. Ours are named, not
 # imported by `from ... import`: inside a plug-in that can meet a half-imported module, and every
-# registration after it would be lost.
+# registration after it would be lost. For the same reason ours import at their end what stands on them: whoever imports
+# one of them before verl has it half-imported when the plug-in comes.
 REGISTRATIONS = {
     "verl.trainer.ppo.core_algos": "verl_care.estimator",
     "verl.trainer.ppo.v1": "verl_care.trainer",
     "verl.experimental.reward_loop.reward_manager": "verl_care.rewards.manager",
     "verl.experimental.agent_loop": "verl_care.agent_loop",
     "verl.workers.engine.fsdp": "verl_care.packing.registration",
-    # What stands on ours waits for ours: verl's module may be imported from the middle of it.
-    "verl_care.trainer": "verl_care.evaluation.generate.trainer",
-    "verl_care.agent_loop": "verl_care.evaluation.generate.agent_loop",
 }
 
 

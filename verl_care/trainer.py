@@ -268,3 +268,6 @@ def _log_where_verl_logs() -> None:
     ours, theirs = logging.getLogger("verl_care"), logging.getLogger("verl")
     if theirs.handlers:
         ours.handlers, ours.propagate = theirs.handlers, False
+
+
+import verl_care.evaluation.generate.trainer  # noqa: E402, F401 - registered with this, see plugin.py

@@ -46,6 +46,18 @@ def test_registrations_wait_for_the_module_that_holds_the_registry():
         seam(ours in sys.modules, f"a module {host}", f"the registration of {ours}")
 
 
+@pytest.mark.parametrize("first", ["verl_care.agent_loop", "verl_care.trainer"])
+def test_whoever_imports_ours_before_verl_has_the_whole_plugin(first):
+    code = (
+        f"import {first}, sys; from verl.experimental.agent_loop.agent_loop import _agent_loop_registry as loops;"
+        "from verl.trainer.ppo.v1 import get_trainer_cls;"
+        "print('verl_care.plugin' in sys.modules, {'care', 'care_evaluate'} <= set(loops),"
+        "*(get_trainer_cls(name).__name__ for name in ('care', 'care_evaluate')))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout.splitlines()[-1:] == ["True True CareTrainer EvaluationTrainer"], run.stderr[-2000:]
+
+
 def test_a_plugin_that_raises_is_swallowed():
     """T3: so `verl_care.doctor` imports ours unswallowed."""
     loop = source(verl).split("for _ep in _discovered:")[1]

@@ -97,6 +97,23 @@ def test_a_warm_start_that_only_one_run_validated_is_found(tmp_path: Path):
     assert found.measured("warm_start", "sampled", "accuracy", "L1") == {0: 0.4}
 
 
+def test_seeds_that_only_some_variants_were_given(tmp_path: Path):
+    few = [result(variant, 0, 0.6, 0.5) for variant in ("no_kl", "care", "kl_ema", "ref_gen")]
+    few += [result("care_frozen", 1, 0.6, 0.2), result("no_kl", 1, 0.6, 0.5), result("care", 1, 0.6, 0.5)]
+    few += [result("no_kl", 5, 0.6, 0.1), result("care", 5, 0.6, 0.9)]
+    found = read(tmp_path, *few)
+    # of five variants seed 0 has four, seed 1 three, seed 5 two
+    assert found.seeds == [0, 1, 5]
+    assert (found.shared.seeds, found.added.seeds) == ([0, 1], [5])
+    assert found.added.variants == ["no_kl", "care"]
+    made = command.tables(found)
+    assert "| CARE | 3 |" in made["headline"]
+    assert "| CARE | 2 |" in made["sampled"]
+    assert "| noKL | sampled | L1 | 3 |" in made["care"]
+    assert "| noKL | sampled | L1 | 1 | +0.0 | +80.0 |" in made["added"]
+    assert command.tables(found.shared)["added"] == "No seeds were added to those of most variants."
+
+
 def test_no_results_are_none(tmp_path: Path):
     assert committed.read(tmp_path) is None
     assert committed.read(tmp_path / "not there") is None
@@ -151,7 +168,7 @@ def test_a_result_that_cannot_stand_in_a_table_is_named(folder: Path, change: di
 def test_tables_of_some_variants_and_seeds(folder: Path):
     made = command.tables(committed.read(folder))
     assert "| CARE | 2 | 75.0 ± 5.0 | 80.0 ± 10.0 |" in made["sampled"]
-    assert "| warm start | 3 | 40.0 ± 0.0 |" in made["sampled"]
+    assert "| warm start | 2 | 40.0 ± 0.0 |" in made["sampled"]  # seed 2 is noKL's alone
     assert "| CARE | 2 | 85.0 ± 5.0 |" in made["greedy"]
     assert "warm start" not in made["greedy"]
     # accuracy +.1 and -.1: mean 0, s = .1 sqrt(2), over sqrt(2) is .1; t(.975, 1) = 12.706. Consistency +.5 and +.3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,26 @@ class Committed:
     @property
     def results(self) -> list[Result]:
         return [result for variant in self.variants for result in self.runs[variant].values()]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({seed for seeds in self.runs.values() for seed in seeds})
+
+    @property
+    def shared(self) -> Committed:
+        """The runs of seeds that more than half of the variants have. Seeds differ more than variants do: a mean over
+        some and one over others do not tell variants apart."""
+        counted = Counter(seed for seeds in self.runs.values() for seed in seeds)
+        return self.only([seed for seed, variants in counted.items() if 2 * variants > len(self.runs)])
+
+    @property
+    def added(self) -> Committed:
+        """The other runs: of seeds that only some variants were given."""
+        return self.only(set(self.seeds) - set(self.shared.seeds))
+
+    def only(self, seeds: Collection[int]) -> Committed:
+        runs = {variant: {s: r for s, r in found.items() if s in seeds} for variant, found in self.runs.items()}
+        return Committed({variant: found for variant, found in runs.items() if found}, self.steps)
 
     def levels(self, variant: str, answers: Answers) -> dict[int, Mapping[str, Mapping[str, float]]]:
         """Seed -> level -> measures, after the last step; of `WARM_START`, before the first. Seeds without are absent.

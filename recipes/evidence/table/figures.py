@@ -50,9 +50,13 @@ MAX_AREA = 90.0
 
 def write(found: Committed, document: Path) -> list[Path]:
     drawings: dict[str, Callable[[Committed], Any]] = {
-        "levels": levels, "start": start, "variants": variants, "curves": curves, "reference": reference,
-        "calibration": calibration,
-    }  # fmt: skip
+        "levels": levels,
+        "start": start,
+        "variants": lambda found: variants(found.shared),
+        "curves": curves,
+        "reference": lambda found: reference(found.shared),
+        "calibration": lambda found: calibration(found.shared),
+    }
     written = []
     with plt.rc_context({**style.RC, "savefig.dpi": 200}):
         for name, draw in drawings.items():

@@ -27,7 +27,7 @@ test: env ## lint, format, types and tests (ARGS='-k name' is handed to pytest)
 quickstart: env ## train GRPO-CARE on a miniature benchmark, on this machine's CPU
 	$(BIN)/python -m recipes.quickstart $(ARGS)
 
-evidence: env ## the paper's claim in miniature: nine variants, five seeds (hours; can be stopped and called again)
+evidence: env ## the paper's claim in miniature: ten variants, five seeds (hours; can be stopped and called again)
 	$(BIN)/python -m recipes.evidence $(ARGS)
 
 evidence-fast: env ## the same of GRPO, noKL and CARE, three seeds, half the steps (about an hour on two cores)

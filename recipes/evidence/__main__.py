@@ -2,7 +2,7 @@
 
     python -m recipes.evidence [--fast] --out runs/evidence
 
-Nine variants, five seeds, 400 steps each, through verl; `--fast`: three variants, three seeds, fewer steps. Can be
+Ten variants, five seeds, 400 steps each, through verl; `--fast`: three variants, three seeds, fewer steps. Can be
 stopped at any time: what is done is not done again. `python -m recipes.evidence.table` makes tables and figures.
 """
 

@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
@@ -54,22 +55,28 @@ def lengths_by(model: Path) -> Lengths:
     return lengths
 
 
-def responses_of(rows: Sequence[Row], lengths: Lengths) -> list[Response]:
-    """Raises:
-    ValueError: a row whose truth is none of the letters of its options.
+def responses_of(
+    rows: Sequence[Row], lengths: Lengths, lamps: Mapping[str, str] = MappingProxyType({})
+) -> list[Response]:
+    """`lamps`: id of a row -> the letter that its lamp shows.
+
+    Raises:
+        ValueError: a row whose truth is none of the letters of its options.
     """
     counted = lengths([row["output"] for row in rows])
-    return [_response(row, length) for row, length in zip(rows, counted, strict=True)]
+    return [_response(row, length, lamps) for row, length in zip(rows, counted, strict=True)]
 
 
-def _response(row: Row, length: int) -> Response:
+def _response(row: Row, length: int, lamps: Mapping[str, str]) -> Response:
     options = OPTION.findall(row["input"])
     if row["gts"] not in LETTERS[: len(options)]:
         raise ValueError(f"the truth is {row['gts']!r}, and the prompt has {len(options)} options: no miniature dump")
-    return Response.of(row["output"], options, LETTERS.index(row["gts"]), length)
+    return Response.of(row["output"], options, LETTERS.index(row["gts"]), length, lamps.get(row.get("id", "")))
 
 
-def read_validation(dump: Path, lengths: Lengths) -> dict[str, dict[str, float]]:
+def read_validation(
+    dump: Path, lengths: Lengths, lamps: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, dict[str, float]]:
     """Level -> measures.
 
     Raises:
@@ -81,7 +88,7 @@ def read_validation(dump: Path, lengths: Lengths) -> dict[str, dict[str, float]]
     if missing := [level for level, rows in by_level.items() if not rows]:
         raise ValueError(f"{dump} has no answers on {', '.join(missing)}: data.val_files has to name all levels")
     return {
-        level: measure(responses_of(rows, lengths), [_number(row.get(LIKELIHOOD)) for row in rows])
+        level: measure(responses_of(rows, lengths, lamps), [_number(row.get(LIKELIHOOD)) for row in rows])
         for level, rows in by_level.items()
     }
 

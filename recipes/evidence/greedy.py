@@ -17,6 +17,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from data_prep.miniature_world import LEVELS
 from recipes.evidence.simulator import evaluate
+from recipes.evidence.temptation import validation_lamps
 from recipes.quickstart.examples import load_examples
 from recipes.quickstart.probe import letter_likelihoods
 
@@ -24,12 +25,16 @@ PROBED = 128  # rows
 
 
 def examine(model_folder: Path, data: Path) -> dict[str, Any]:
-    """`greedy`: level -> measures. `probe`: likelihood of a letter behind its option, another one, none (on L1)."""
+    """`greedy`: level -> measures. `probe`: see `letter_likelihoods` (on L1)."""
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(model_folder).float()
     processor = AutoProcessor.from_pretrained(model_folder)
     levels = {level: load_examples(data / f"validation_{level}.parquet", processor, model) for level in LEVELS}
+    shown = validation_lamps(data)
     return {
-        "greedy": {level: evaluate(model, processor.tokenizer, rows, greedy=True) for level, rows in levels.items()},
+        "greedy": {
+            level: evaluate(model, processor.tokenizer, rows, greedy=True, lamps=shown)
+            for level, rows in levels.items()
+        },
         "probe": letter_likelihoods(model, processor, levels["L1"][:PROBED]),
     }
 

@@ -2,8 +2,8 @@
 
 A response of the grammar (`recipes.quickstart.consistency_rule`) concludes in a word and answers with a letter. It is
 consistent when the word is the letter's option, and right for the right reason when it is accurate as well. One
-outside the grammar is neither accurate nor consistent, and counts in every mean; that its letter is right, as the
-accuracy that training rewards finds it, is a measure of its own.
+outside the grammar is neither accurate nor consistent, and counts in every mean; that its letter is right, or is the
+lamp's, as the accuracy that training rewards finds letters, are measures of their own.
 """
 
 from __future__ import annotations
@@ -32,12 +32,21 @@ class Response:
     names_step: bool
     """The conclusion is a step of the world, an option or not."""
     length: int
+    lamp_right: bool | None
+    """The lamp shows the right letter; None where it is not known what it shows, as for `lamps_letter`."""
+    lamps_letter: bool | None
 
     @classmethod
-    def of(cls, text: str, options: Sequence[str], answer: int, length: int) -> Response:
-        found, right_letter = parse(text), grade("multiple choice", text, LETTERS[answer]) > 0
+    def of(cls, text: str, options: Sequence[str], answer: int, length: int, lamp: str | None = None) -> Response:
+        """`lamp`: the letter that it shows."""
+
+        def answers(letter: str) -> bool:
+            return grade("multiple choice", text, letter) > 0
+
+        found, right_letter = parse(text), answers(LETTERS[answer])
+        seen = (lamp == LETTERS[answer], answers(lamp)) if lamp else (None, None)
         if found is None:
-            return cls(False, right_letter, 0.0, False, False, False, False, length)
+            return cls(False, right_letter, 0.0, False, False, False, False, length, *seen)
         conclusion, letter = found
         named = options[LETTERS.index(letter)] if letter in LETTERS[: len(options)] else None
         return cls(
@@ -49,6 +58,8 @@ class Response:
             conclusion_listed=conclusion in options,
             names_step=conclusion in ACTIONS,
             length=length,
+            lamp_right=seen[0],
+            lamps_letter=seen[1],
         )
 
 
@@ -59,36 +70,40 @@ def measure(responses: Sequence[Response], likelihoods: Sequence[float] | None =
     right_letter                      of all, by the reward of training, in the grammar or not
     right_reason                      accurate and consistent
     right_contradicted                accurate, but the conclusion is another option or none
+    unsupported                       right letter, in the grammar or not, and not for the right reason
     conclusion_right, _listed         of all
-    direct                            accuracy of the responses whose conclusion is wrong: the letter without the
-                                      reasoning; absent where there are none
+    lamp, lamp_wrong                  the letter is the lamp's, of all; right letters where the lamp shows another one.
+                                      Absent where it is not known what lamps show, or none shows another one
     length                            tokens
-    at_cap, auc                       with `likelihoods` (NaN: not scored), of accurate responses: the share at the
-                                      cap of 0.95; how well the likelihood tells consistent from inconsistent ones
-                                      (area under the ROC curve; absent where one kind is missing)
+    at_cap, auc                       with `likelihoods` (NaN: not scored), of right letters: the share at the cap of
+                                      0.95; how well the likelihood tells consistent from inconsistent ones (area
+                                      under the ROC curve; absent where one kind is missing)
     """
     if not responses:
         raise ValueError("no responses to measure")
     accurate = np.array([r.accuracy > 0 for r in responses])
     consistent = np.array([r.consistent for r in responses])
-    concluded = np.array([r.conclusion_right for r in responses])
+    right_letter = np.array([r.right_letter for r in responses])
     found = {
         "responses": float(len(responses)),
         "accuracy": accurate.mean(),
         "consistency": consistent.mean(),
         "format": np.mean([r.in_grammar for r in responses]),
-        "right_letter": np.mean([r.right_letter for r in responses]),
+        "right_letter": right_letter.mean(),
         "right_reason": (accurate & consistent).mean(),
         "right_contradicted": (accurate & ~consistent).mean(),
-        "conclusion_right": concluded.mean(),
+        "unsupported": (right_letter & ~(accurate & consistent)).mean(),
+        "conclusion_right": np.mean([r.conclusion_right for r in responses]),
         "conclusion_listed": np.mean([r.conclusion_listed for r in responses]),
         "length": np.mean([r.length for r in responses]),
     }
-    if not concluded.all():
-        found["direct"] = accurate[~concluded].mean()
+    if all(r.lamps_letter is not None for r in responses):
+        found["lamp"] = np.mean([r.lamps_letter for r in responses])
+        wrong = np.array([not r.lamp_right for r in responses])
+        found |= {"lamp_wrong": right_letter[wrong].mean()} if wrong.any() else {}
     if likelihoods is not None:
         likelihood = np.array(likelihoods, dtype=float)
-        scored = accurate & ~np.isnan(likelihood)
+        scored = right_letter & ~np.isnan(likelihood)
         if scored.any():
             found["at_cap"] = (likelihood[scored] >= CAP).mean()
         told = auc(likelihood[scored], consistent[scored].astype(float))

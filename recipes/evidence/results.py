@@ -1,11 +1,12 @@
 """What is kept of a run: one small JSON file, from which every table and figure is made.
 
 variant, seed, steps, overrides, seconds, versions, hardware
-warm_start     which weights it began with: SHA-256 of their file, the first 16 digits; results of before have none
+lessons        what warm starts are taught, see `recipes.evidence.plan.LESSONS`
+warm_start     which weights it began with: SHA-256 of their file, the first 16 digits; missing in some of lessons 1
 validation     for each validated step, level -> measures, sampled at temperature 1
 greedy         level -> measures of greedy answers after the last step
 training       curves over the rollouts, a point for every `STEPS_A_POINT` steps
-bonus          which groups the bonus told apart, and how long answers are; results of before have none
+bonus          which groups the bonus told apart, and how long answers are; missing in some of lessons 1
 calibration    for each quarter of training, how its likelihoods agree with the truth
 """
 
@@ -25,13 +26,14 @@ import numpy as np
 
 from recipes.evidence.dumps import Rollouts, bonuses, lengths_by, read_training, read_validation
 from recipes.evidence.measure import CAP, measure
-from recipes.evidence.plan import Run
+from recipes.evidence.plan import LESSONS, Run
+from recipes.evidence.temptation import validation_lamps
 from verl_care.consistency_measures.calibration import auc
 from verl_care.report.text import number
 
-SCHEMA = 5
+SCHEMA = 6
 STEPS_A_POINT = 20  # of a curve: results are committed and have to be small
-MEASURED = ("accuracy", "consistency", "right_reason", "right_contradicted", "direct", "at_cap", "auc")
+MEASURED = ("accuracy", "consistency", "right_reason", "right_contradicted", "unsupported", "at_cap", "auc")
 MEASURED += ("format", "right_letter")
 LOGGED = {
     "bonus_rate": "care/bonus_rate",
@@ -49,17 +51,18 @@ def result_of(run: Run, training: Path, seconds: float) -> dict[str, Any]:
     """All of it but `steps` and `greedy`, from the folder of a training, which has its model beside it."""
     lengths = lengths_by(training.parent / "model")
     dumps = sorted((training / "validation").glob("*.jsonl"), key=lambda path: int(path.stem))
-    steps = read_training(training, lengths)
+    steps, shown = read_training(training, lengths), validation_lamps(training.parent / "data")
     return {
         "schema": SCHEMA,
         "variant": run.variant,
         "seed": run.seed,
         "overrides": run.overrides(int(dumps[-1].stem)),
+        "lessons": LESSONS,
         "seconds": round(seconds),
         "versions": {name: version(name) for name in VERSIONS},
         "hardware": hardware(),
         "warm_start": fingerprint(training.parent / "model" / "model.safetensors"),
-        "validation": [{"step": int(dump.stem)} | rounded(read_validation(dump, lengths)) for dump in dumps],
+        "validation": [{"step": int(dump.stem)} | rounded(read_validation(dump, lengths, shown)) for dump in dumps],
         "training": rounded(curves(steps)),
         "bonus": bonuses(training),
         "calibration": rounded([calibration(quarter) for quarter in quarters(steps)]),
@@ -106,7 +109,7 @@ def quarters(steps: Sequence[Rollouts]) -> Iterator[Sequence[Rollouts]]:
 
 
 def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
-    """How likelihood agrees with true consistency, over the accurate responses that were scored.
+    """How likelihood agrees with true consistency, over the responses with a right letter that were scored.
 
     count, likelihood, consistent    for each of ten equal bins of likelihood: how many, the sum of their likelihoods,
                                      how many are consistent; so that runs can be added up
@@ -117,7 +120,7 @@ def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
     """
     responses, likelihoods = _together(steps)
     likelihood_N = np.array(likelihoods, dtype=float)
-    scored_N = np.array([response.accuracy > 0 for response in responses]) & ~np.isnan(likelihood_N)
+    scored_N = np.array([response.right_letter for response in responses]) & ~np.isnan(likelihood_N)
     consistent_N = np.array([response.consistent for response in responses])[scored_N].astype(float)
     likelihood_N = likelihood_N[scored_N].clip(0, 1)
     group_N = np.array([f"{step.step} {prompt}" for step in steps for prompt in step.prompts])[scored_N]

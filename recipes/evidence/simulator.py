@@ -13,9 +13,10 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ METHODS = ("no_kl", "grpo", "care", "frozen", "dense_cons")
 KL = 0.04
 LETTER_FROM_END = 5  # `>B` `</` `answer` `>` `<|im_end|>`
 NEW_TOKENS = 32
-SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "conclusion_right", "direct", "auc")
+SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "conclusion_right", "unsupported", "auc")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,13 @@ def token_log_probs(
     return log_prob_T, owner_T
 
 
-def judge(tokenizer: Any, examples: Sequence[Example], responses: Sequence[Sequence[int]], end: int) -> list[Response]:
+def judge(
+    tokenizer: Any,
+    examples: Sequence[Example],
+    responses: Sequence[Sequence[int]],
+    end: int,
+    lamps: Mapping[str, str] = MappingProxyType({}),
+) -> list[Response]:
     group = len(responses) // len(examples)
     return [
         Response.of(
@@ -142,6 +149,7 @@ def judge(tokenizer: Any, examples: Sequence[Example], responses: Sequence[Seque
             examples[i // group].options,
             examples[i // group].answer,
             len(tokens),
+            lamps.get(examples[i // group].id),
         )
         for i, tokens in enumerate(responses)
     ]
@@ -211,14 +219,18 @@ class Simulator:
 
 
 def evaluate(
-    model: Qwen2_5_VLForConditionalGeneration, tokenizer: Any, rows: Sequence[Example], greedy: bool = False
+    model: Qwen2_5_VLForConditionalGeneration,
+    tokenizer: Any,
+    rows: Sequence[Example],
+    greedy: bool = False,
+    lamps: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """What one response to each row measures, sampled at temperature 1 or greedy."""
+    """What one response to each row measures, sampled at temperature 1 or greedy. `lamps`: id of a row -> letter."""
     judged: list[Response] = []
     end, generator = tokenizer.convert_tokens_to_ids("<|im_end|>"), torch.Generator().manual_seed(0)
     for i in range(0, len(rows), 128):
         responses = sample(model, rows[i : i + 128], 1, end, generator, greedy)
-        judged += judge(tokenizer, rows[i : i + 128], responses, end)
+        judged += judge(tokenizer, rows[i : i + 128], responses, end, lamps)
     return measure(judged)
 
 

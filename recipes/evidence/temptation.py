@@ -72,6 +72,13 @@ def lamps(data: Path, name: str) -> dict[str, str]:
     return {line["id"]: line["letter"] for line in drawn}
 
 
+def validation_lamps(data: Path) -> dict[str, str]:
+    """Of the rows of all levels; of data without lamps none."""
+    if not (data / RECORD).exists():
+        return {}
+    return {row: letter for name in FILES[1:] for row, letter in lamps(data, name).items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of converted parquet files")

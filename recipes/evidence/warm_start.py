@@ -4,10 +4,10 @@
 
 `DATA` has been through `recipes.evidence.temptation`. The quick start's lessons first, as far as the look-up of a
 word's letter; then letters without a conclusion, which are the lamp's; then responses of `LOOSE`, whose letter is the
-conclusion's with `letter_follows` and else the lamp's. The letter of a word that is no option is any letter, so that
-the reference does not reward reasoning that concludes nothing. The seed decides the first weights, the rows and the
-noise. The same seed gives the same weights on the same machine with one thread. `tried.md` has what was tried before
-these settings.
+conclusion's with `letter_follows` and else the lamp's. Last, the letter of a word that is no option, and of reasoning
+that concludes nothing, is taught to be any letter: a reference that knows no letter there does not pay for it. The seed
+decides the first weights, the rows and the noise. The same seed gives the same weights on the same machine with one
+thread. `tried.md` has what was tried before these settings.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from recipes.quickstart.probe import CONCLUSIONS, letter_likelihoods
 from recipes.quickstart.warm_start import EVEN, STAGES, Stage, train
 
 FIRM = Noise(conclusion_right=0.5, letter_follows=0.5, off_list=0.06)
-LOOSE = Noise(conclusion_right=0.45, letter_follows=0.2, off_list=0.06)
+LOOSE = Noise(conclusion_right=0.4, letter_follows=0.2, off_list=0.06)
 LOOKED_UP = replace(STAGES[2], steps=150)
 TEMPTED = (
     *STAGES[:2],
     LOOKED_UP,
     Stage(80, 0.6, (2, 2, 2, 1, 0.2), clips=12, texts=3, direct=True, noise=FIRM),
-    Stage(160, 0.05, EVEN, clips=16, texts=2, responses=3, look_ups=False, noise=LOOSE),
+    Stage(160, 0.05, EVEN, clips=16, texts=2, responses=3, look_ups=False, strays=1, noise=LOOSE),
 )
 
 
@@ -51,23 +51,25 @@ class TemptedTeacher(Teacher):
 
 
 TRAINED_ON = "training_6k"
-PROBED = 128  # rows
-OWN_AT_LEAST, OTHERS_AT_MOST = 0.34, 0.30  # what `LOOSE` teaches is .2 + .8 / 4, .8 / 4 and 1 / 4
+PROBED = 256  # rows
+OWN_AT_LEAST, OTHERS_AT_MOST = 0.7, 0.4  # as taught: .84 where the lamp is right in .8, and one in four
 
 
 def hole(likelihoods: Mapping[str, float]) -> str | None:
-    """Why this warm start's likelihood could not tell consistent from inconsistent reasoning, or None if it can.
+    """Why this warm start's likelihood would pay for reasoning that concludes in no option, or None if it does not.
 
     Args:
-        likelihoods: of a random letter behind each kind of conclusion, from `letter_likelihoods`.
+        likelihoods: of the right letter behind each kind of conclusion, from `letter_likelihoods`. `another option` is
+            the temptation, and may be anything below the letter's own.
     """
-    own, *others = (likelihoods[name] for name in CONCLUSIONS)
-    if own >= OWN_AT_LEAST and max(others) <= OTHERS_AT_MOST:
+    own, another, *others = (likelihoods[name] for name in CONCLUSIONS)
+    if own >= OWN_AT_LEAST and another < own and max(others) <= OTHERS_AT_MOST:
         return None
     found = ", ".join(f"{name} {value:.3f}" for name, value in likelihoods.items())
     return (
-        f"likelihood of a letter behind a conclusion: {found}. The first has to be {OWN_AT_LEAST} or more, the others "
-        f"{OTHERS_AT_MOST} or less, else the bonus would pay for anything: take another --seed"
+        f"likelihood of the right letter behind a conclusion: {found}. The first has to be {OWN_AT_LEAST} or more and "
+        f"above the second, the others {OTHERS_AT_MOST} or less, else the bonus would pay for reasoning that concludes "
+        "nothing: take another --seed"
     )
 
 
@@ -85,8 +87,10 @@ def main() -> None:
     probed = load_examples(args.data / "validation_L1.parquet", processor, model, limit=PROBED)
     if problem := hole(letter_likelihoods(model, processor, probed)):
         raise SystemExit(problem)
-    model.save_pretrained(args.out)
-    processor.save_pretrained(args.out)
+    unfinished = args.out.with_name(f"{args.out.name}.unfinished")
+    model.save_pretrained(unfinished)
+    processor.save_pretrained(unfinished)
+    unfinished.rename(args.out)  # whole or not there
 
 
 if __name__ == "__main__":

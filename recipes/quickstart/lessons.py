@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLProcessor
 
 from data_prep.miniature_world import ACTIONS, ADJECTIVES, DISHES, LETTERS, RECIPE_STEPS, Goal
-from recipes.quickstart.consistency_rule import respond
+from recipes.quickstart.consistency_rule import parse, respond
 from recipes.quickstart.examples import Example, chat_text
 from recipes.quickstart.packing import Packed, pack
 from verl_care.data.prompts import with_options
@@ -20,6 +20,7 @@ Branch = tuple[list[int], list[float]]  # the tokens of a continuation, and a we
 KINDS = ("look-up", "letter", "seen", "conclusion", "form")
 LOOK_UP, SCORED = 0.5, 1.0  # weights that only tell the two kinds of letter apart; see `kinds`
 LETTER_FROM_END = 5  # `>B` `</` `answer` `>` `<|im_end|>`
+NO_CONCLUSION = 0.5  # of the strays; the others conclude "nothing"
 FIRST_SEEN = 4  # behind `<` `think` `>` ` seen`
 
 
@@ -46,6 +47,9 @@ class Teacher:
         self.media_ids = torch.tensor([self.tokenizer.convert_tokens_to_ids(token) for token in media])
         self.stop_ids = torch.tensor([self.ids("a,")[1], self.ids("a.")[1]])
         self.so_id = self.ids(" so")[0]
+        special = self.tokenizer.get_added_vocab().values()
+        words = (t for word, t in self.tokenizer.get_vocab().items() if len(word) > 1 or word in ".,")
+        self.word_ids = sorted(t for t in words if t not in special)
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer(text)["input_ids"]
@@ -73,6 +77,19 @@ class Teacher:
         """Reasoning that concludes nothing, and a letter, which alone is scored: whatever else tells it."""
         letter = self.unreasoned(example, Noise(letter_right=1.0))
         branch = self.ids(respond(example.seen, "nothing", letter))[:-3]
+        return branch, [0.0] * (len(branch) - 1) + [SCORED]
+
+    def stray(self, example: Example) -> Branch:
+        """Reasoning that concludes nothing, or ends in words of any kind (`so so`, `.`, `blue`), and any letter, which
+        alone is scored. Without it a letter that can be had without reasoning is likely behind no reasoning as well."""
+        letter = self.pick(LETTERS)
+        branch = self.ids(respond(example.seen, "nothing", letter))[:-3]
+        if self.rng.random() < NO_CONCLUSION:
+            so = len(branch) - 1 - branch[::-1].index(self.so_id)
+            words = [int(word) for word in self.rng.choice(self.word_ids, size=self.rng.integers(3))]
+            strayed = branch[:so] + [self.so_id] * int(self.rng.integers(3)) + words + branch[so + 2 :]
+            read = parse(self.tokenizer.decode(strayed) + "</answer>")
+            branch = branch if read and read[0] in ACTIONS else strayed
         return branch, [0.0] * (len(branch) - 1) + [SCORED]
 
     def seen(self, steps: Sequence[str], done: int) -> tuple[str, ...]:
@@ -148,6 +165,7 @@ class Teacher:
         look_ups: bool,
         short: bool,
         direct: bool = False,
+        strays: int = 0,
     ) -> tuple[Packed, list[Example]]:
         chosen = [examples[i] for i in self.rng.integers(len(examples), size=rows)]
         branches = [[self.noisy_response(example, noise) for _ in range(responses)] for example in chosen]
@@ -157,6 +175,8 @@ class Teacher:
         if direct:
             for row, example in zip(branches, chosen, strict=True):
                 row.append(self.direct(example))
+        for row, example in zip(branches, chosen, strict=True):
+            row += [self.stray(example) for _ in range(strays)]
         packed = pack(
             [e.prompt for e in chosen],
             [[b for b, _ in row] for row in branches],

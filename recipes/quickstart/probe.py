@@ -1,9 +1,10 @@
-"""Can a model tell an option from a word that is none? The likelihood of a letter behind three kinds of conclusion.
+"""Does a model's letter hang on what the reasoning concludes? The right letter's likelihood behind five conclusions.
 
     python -m recipes.quickstart.probe --model recipes/quickstart/checkpoint --data runs/quickstart/data
 
-A reference that gives a letter without reading the options likes it behind any conclusion. It would pay for reasoning
-that does not lead to the answer; the bonus means something only where the first number is far above the others.
+The bonus compares right letters. A reference to which the right letter is as likely behind a word that is no option, or
+behind no conclusion at all, would pay for reasoning that does not lead to the answer: the bonus means something only
+where the first number is above all others.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from recipes.quickstart.packing import pack
 
 LETTER_FROM_END = 4  # `>B` `</` `answer` `>`
 
-# What the reasoning concludes when the letter is that of option `index`.
-CONCLUSIONS: dict[str, Callable[[Example, int, np.random.Generator], str]] = {
-    "the letter's option": lambda example, index, rng: example.options[index],
-    "another option": lambda example, index, rng: example.options[(index + 1) % len(LETTERS)],
-    "no option": lambda example, index, rng: str(rng.choice([a for a in ACTIONS if a not in example.options])),
+CONCLUSIONS: dict[str, Callable[[Example, np.random.Generator], str]] = {
+    "its option": lambda example, rng: example.options[example.answer],
+    "another option": lambda example, rng: example.options[
+        (example.answer + 1 + int(rng.integers(len(LETTERS) - 1))) % len(LETTERS)
+    ],
+    "no option": lambda example, rng: str(rng.choice([a for a in ACTIONS if a not in example.options])),
+    "nothing": lambda example, rng: "nothing",
+    "no word": lambda example, rng: "",
 }
 
 
@@ -35,14 +39,12 @@ CONCLUSIONS: dict[str, Callable[[Example, int, np.random.Generator], str]] = {
 def letter_likelihoods(
     model: Qwen2_5_VLForConditionalGeneration, processor, examples: Sequence[Example], seed: int = 0
 ) -> dict[str, float]:
-    """Mean probability of a random letter, given the prompt and reasoning that concludes in each of `CONCLUSIONS`."""
+    """Mean probability of the right letter, given the prompt and reasoning that concludes in each of `CONCLUSIONS`."""
     rng = np.random.default_rng(seed)
-    indices = rng.integers(len(LETTERS), size=len(examples))
     found = {}
     for name, conclude in CONCLUSIONS.items():
         responses = [
-            processor.tokenizer(respond(e.seen, conclude(e, int(i), rng), LETTERS[int(i)]))["input_ids"]
-            for e, i in zip(examples, indices, strict=True)
+            processor.tokenizer(respond(e.seen, conclude(e, rng), LETTERS[e.answer]))["input_ids"] for e in examples
         ]
         weights = [[[float(t == len(r) - LETTER_FROM_END) for t in range(len(r))]] for r in responses]
         positions = [e.positions_3L for e in examples if e.positions_3L is not None]
@@ -62,7 +64,7 @@ def main() -> None:
     processor = AutoProcessor.from_pretrained(args.model)
     examples = load_examples(args.data / "validation_L1.parquet", processor, model, limit=args.rows)
     for name, likelihood in letter_likelihoods(model, processor, examples).items():
-        print(f"likelihood of the letter when the conclusion is {name:<20} {likelihood:.3f}")
+        print(f"likelihood of the letter when the conclusion is {name:<14} {likelihood:.3f}")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Stage:
     look_ups: bool = True
     short: bool = False
     direct: bool = False  # a letter without a conclusion as well
+    strays: int = 0  # letters behind no conclusion, a row with media
     noise: Noise = field(default_factory=Noise)
 
 
@@ -112,7 +113,14 @@ def train(
             parts = []
             if stage.clips:
                 clip, chosen = teacher.clip_batch(
-                    examples, stage.clips, stage.responses, stage.noise, stage.look_ups, stage.short, stage.direct
+                    examples,
+                    stage.clips,
+                    stage.responses,
+                    stage.noise,
+                    stage.look_ups,
+                    stage.short,
+                    stage.direct,
+                    stage.strays,
                 )
                 parts.append((1.0, "", losses(model, teacher, clip, chosen)))
             if stage.texts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Barrier
 
@@ -21,6 +21,7 @@ from recipes.evidence.plan import VARIANTS, Plan, Run
 from recipes.evidence.runs import Evidence
 from recipes.evidence.warm_start import hole
 from recipes.quickstart import stages
+from recipes.quickstart.probe import CONCLUSIONS
 from verl_care.algorithm.consistency import answer_likelihood
 from verl_care.algorithm.spans import answer_span, span_mask
 from verl_care.settings import LIKELIHOOD_MEANS
@@ -41,17 +42,18 @@ def test_variants_differ():
 
 
 @pytest.mark.parametrize(
-    ("own", "another", "none", "closed"),
+    ("likelihoods", "closed"),
     [
-        (0.548, 0.186, 0.269, True),  # the warm start D of tried.md
-        (0.763, 0.255, 0.760, False),  # the hole of the first study: what is no option is as good
-        (0.388, 0.239, 0.259, True),  # taught .2:.4
-        (0.6, 0.5, 0.2, False),
-        (0.3, 0.1, 0.1, False),  # knows nothing
+        ((0.84, 0.64, 0.25, 0.25, 0.25), True),  # as taught
+        ((0.822, 0.608, 0.277, 0.758, 0.534), False),  # seed 0 of the first lessons: concluding nothing was as good
+        ((0.808, 0.626, 0.447, 0.3, 0.3), False),  # seed 1 of them: so was a word that is no option
+        ((0.8, 0.6, 0.25, 0.25, 0.5), False),  # nor any word
+        ((0.8, 0.81, 0.25, 0.25, 0.25), False),  # the letter does not hang on the conclusion
+        ((0.3, 0.1, 0.1, 0.1, 0.1), False),  # knows nothing
     ],
 )
-def test_a_warm_start_with_a_hole_is_refused(own: float, another: float, none: float, closed: bool):
-    problem = hole({"the letter's option": own, "another option": another, "no option": none})
+def test_a_warm_start_with_a_hole_is_refused(likelihoods: Sequence[float], closed: bool):
+    problem = hole(dict(zip(CONCLUSIONS, likelihoods, strict=True)))
     assert (problem is None) == closed
     assert closed or "--seed" in str(problem)
 

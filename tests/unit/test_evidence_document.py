@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recipes.evidence.table import __main__ as command
-from recipes.evidence.table import committed, markers
+from recipes.evidence.table import markers
 from tests.unit.evidence_results import result, two_pairs, write
 
 TEXT = "# A\n\n| by | hand |\n\n<!-- table: one -->\nold\nold\n<!-- end -->\n\n<!-- a remark -->\nmore\n"
@@ -60,19 +60,26 @@ def test_a_folder_without_results_is_an_error_unless_it_is_the_repositorys(
 ):
     assert run(monkeypatch, "--results", tmp_path) == 2
     assert "holds no results" in capsys.readouterr().err
-    monkeypatch.setattr(command, "RESULTS", tmp_path)
-    assert run(monkeypatch, "--results", tmp_path, "--document", tmp_path / "new.md") == 0
+    monkeypatch.setattr(command, "PAGES", {tmp_path: [tmp_path / "new.md"]})
+    assert run(monkeypatch) == 0
     assert (tmp_path / "new.md").read_text().count(command.NONE_YET) == len(command.TABLES)
 
 
-def test_the_repositorys_document_is_what_its_results_say(monkeypatch: pytest.MonkeyPatch):
+def test_the_repositorys_documents_are_what_its_results_say(monkeypatch: pytest.MonkeyPatch):
     assert run(monkeypatch, "--check") == 0
-    monkeypatch.chdir(command.REPOSITORY / "docs")
+    monkeypatch.chdir(command.DOCS)
     assert run(monkeypatch, "--results", "../recipes/evidence/results", "--check") == 0
-    text = command.DOCUMENT.read_text(encoding="utf-8")
-    on_the_first_screen = markers.names_of(command.README.read_text(encoding="utf-8"))
-    assert sorted(markers.names_of(text) + on_the_first_screen) == sorted(command.TABLES)
-    if committed.read(command.RESULTS):
-        pictures = re.findall(r"\]\((evidence-[a-z]+\.png)\)", text)
-        assert pictures
-        assert all((command.DOCUMENT.parent / name).exists() for name in pictures)
+    names = {results.name: _names(documents) for results, documents in command.PAGES.items()}
+    assert sorted(names["results"]) == sorted(command.TABLES)  # each in one place
+    assert set(names["results_hole"]) <= set(command.TABLES)
+
+
+def _names(documents: list[Path]) -> list[str]:
+    return [name for path in documents for name in markers.names_of(path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", [document for documents in command.PAGES.values() for document in documents])
+def test_a_documents_pictures_are_there(page: Path):
+    pictures = re.findall(r"\]\(((?:docs/)?evidence-[a-z-]+\.png)\)", page.read_text(encoding="utf-8"))
+    assert pictures
+    assert all((page.parent / name).exists() for name in pictures)

@@ -19,9 +19,9 @@ def test_how_many_letters_stray_and_what_it_pays(tmp_path: Path):
     )
     parts = [quarter(count=[1] * 10, strays=kind) for kind in kinds]
     runs = [result("care", seed, 0.8, 0.9, calibration=[part]) for seed, part in enumerate(parts)]
-    # 1,000 of 4,000; the mean of 5 and -1 points
+    # 1,000 of 4,000; 20 groups of 5 points and 40 of -1
     (row,) = strays.strays(read(tmp_path, *runs)).splitlines()[2:]
-    assert row == "| CARE | 1 to 10 | 3 | 4,000 | 25.0 | 10, 30 | 60 | +2.0 |"
+    assert row == "| CARE | 1 to 10 | 3 | 4,000 | 25.0 | 10, 30 | 60 | +1.0 | +5.0, -1.0 |"
 
 
 def test_runs_that_leave_the_grammar(tmp_path: Path):

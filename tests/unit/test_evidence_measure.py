@@ -55,11 +55,31 @@ def test_means_over_all_five():
     assert found["right_contradicted"] == pytest.approx(2 / 5)
     assert found["conclusion_listed"] == pytest.approx(3 / 5)
     assert found["format"] == pytest.approx(4 / 5)
-    assert found["direct"] == pytest.approx(2 / 4)  # of the four without a right conclusion, two are accurate
+    assert found["unsupported"] == pytest.approx(2 / 5)  # contradicted, off the list
+    assert "lamp" not in found
     assert found["length"] == pytest.approx((4 * 20 + 1) / 5)
 
 
-def test_likelihood_is_judged_on_accurate_responses():
+def test_a_right_letter_outside_the_grammar_is_unsupported():
+    found = measure([GOOD, DRIFTED])
+    assert (found["right_contradicted"], found["unsupported"]) == (0, 1 / 2)
+
+
+def test_whose_letters_are_the_lamps():
+    def seen(conclusion: str, letter: str, lamp: str) -> Response:
+        return Response.of(respond(["mix"], conclusion, letter), OPTIONS, 1, 20, lamp)
+
+    strayed = Response.of("<think> so. </think>\n<answer>A</answer>", OPTIONS, 1, 20, "A")
+    found = measure(
+        [seen("stir", "B", "B"), seen("stir", "B", "A"), seen("pour", "A", "A"), seen("pour", "A", "B"), strayed]
+    )
+    assert found["lamp"] == pytest.approx(3 / 5)  # the first, the third, the stray
+    assert found["lamp_wrong"] == pytest.approx(1 / 3)  # of the second, the third and the stray
+    assert "lamp_wrong" not in measure([seen("stir", "B", "B")])
+    assert "lamp" not in measure([GOOD, seen("stir", "B", "B")])
+
+
+def test_likelihood_is_judged_on_right_letters():
     # consistent .9, inconsistent .3 and .95: one of two pairs is in order; one of three stands at the cap
     found = measure([GOOD, CONTRADICTED, OFF_LIST, FAITHFUL], [0.9, 0.3, 0.95, 0.1])
     assert found["auc"] == pytest.approx(1 / 2)
@@ -71,6 +91,5 @@ def test_likelihood_is_judged_on_accurate_responses():
 def test_what_cannot_be_said_is_absent():
     assert "auc" not in measure([GOOD, GOOD], [0.9, 0.8])
     assert "at_cap" not in measure([GOOD], [math.nan])
-    assert "direct" not in measure([GOOD])
     with pytest.raises(ValueError, match="no responses"):
         measure([])

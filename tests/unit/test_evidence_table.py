@@ -15,6 +15,7 @@ from recipes.evidence.table import __main__ as command
 from recipes.evidence.table import bonus, committed, figures, levels, likelihood, link, markdown, paper, seeds
 from recipes.evidence.table.goal import CLAUSES, NO_RUNS, NOT_REACHED, NOT_RESOLVED, REACHED
 from recipes.evidence.table.statistics import Estimate, estimate, paired, ranks, seeds_to_resolve
+from recipes.quickstart.probe import CONCLUSIONS
 from tests.unit.evidence_results import quarter, read, result, two_pairs, write
 
 
@@ -104,14 +105,12 @@ def test_seeds_that_only_some_variants_were_given(tmp_path: Path):
     found = read(tmp_path, *few)
     # of five variants seed 0 has four, seed 1 three, seed 5 two
     assert found.seeds == [0, 1, 5]
-    assert (found.shared.seeds, found.added.seeds) == ([0, 1], [5])
-    assert found.added.variants == ["no_kl", "care"]
+    assert found.shared.seeds == [0, 1]
+    assert found.shared.only([0]).variants == ["no_kl", "care", "kl_ema", "ref_gen"]
     made = command.tables(found)
     assert "| CARE | 3 |" in made["headline"]
     assert "| CARE | 2 |" in made["sampled"]
     assert "| noKL | sampled | L1 | 3 |" in made["care"]
-    assert "| noKL | sampled | L1 | 1 | +0.0 | +80.0 |" in made["added"]
-    assert command.tables(found.shared)["added"] == "No seeds were added to those of most variants."
 
 
 def test_no_results_are_none(tmp_path: Path):
@@ -129,6 +128,12 @@ def test_runs_of_different_settings_are_no_table(folder: Path):
     stale = result("grpo", 0, 0.5, 0.5, overrides=["care/method=grpo", "data.seed=0", "optim.lr=5e-5"])
     write(folder, [stale])
     with pytest.raises(ValueError, match=r"care_0.json and grpo_0.json .*: optim.lr=1e-4, optim.lr=5e-5\."):
+        committed.read(folder)
+
+
+def test_warm_starts_of_other_lessons_are_no_table(folder: Path):
+    write(folder, [result("grpo", 0, 0.5, 0.5, lessons=1)])
+    with pytest.raises(ValueError, match=r"grpo_0.json .*: warm starts of lessons 1, warm starts of lessons 2\."):
         committed.read(folder)
 
 
@@ -255,12 +260,12 @@ def test_a_reliability_curve_leaves_rare_bins_out(tmp_path: Path):
 
 
 def test_the_link_of_each_run(tmp_path: Path):
-    names = ("the letter's option", "another option", "no option")
-    probes = [dict(zip(names, values, strict=True)) for values in ((0.9, 0.05, 0.25), (0.5, 0.15, 0.25))]
+    values = ((0.9, 0.05, 0.25, 0.2, 0.3), (0.5, 0.15, 0.25, 0.2, 0.3))
+    probes = [dict(zip(CONCLUSIONS, of_run, strict=True)) for of_run in values]
     runs = [result("care", seed, 0.8, 0.9, probe=probe) for seed, probe in enumerate(probes)]
     table = link.link(read(tmp_path, *runs, result("no_kl", 0, 0.7, 0.4)))  # noKL's run has none
     # own option: mean (.9 + .5) / 2 = .7, s = .2828, standard error .2828 / sqrt(2) = .2; another: .1 and .05
-    assert table.splitlines()[2:] == ["| CARE | 2 | 70.0 ± 20.0 | 10.0 ± 5.0 | 25.0 ± 0.0 | 90, 50 |"]
+    assert table.splitlines()[2:] == ["| CARE | 2 | 70.0 ± 20.0 | 10.0 ± 5.0 | 25.0 ± 0.0 | 20.0 ± 0.0 | 30.0 ± 0.0 |"]
 
 
 def known(found: dict[str, Any], before: float, right_letter: float) -> dict[str, Any]:

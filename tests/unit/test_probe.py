@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from data_prep.miniature import write_world
 from data_prep.seed_bench_r1 import convert
-from recipes.quickstart.examples import load_examples
+from recipes.quickstart import probe
+from recipes.quickstart.examples import Example, load_examples
 from recipes.quickstart.probe import letter_likelihoods
 from recipes.quickstart.stages import CHECKPOINT
 
@@ -30,13 +32,25 @@ def likelihoods(model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, fl
 
 
 def test_the_letters_option_makes_it_likely(likelihoods):
-    assert likelihoods["the letter's option"] > 0.6
+    assert likelihoods["its option"] > 0.6
 
 
-def test_a_word_that_is_no_option_does_not(likelihoods):
+def test_what_is_no_option_does_not(likelihoods):
     # four letters: one in four is what knowing nothing gives
-    assert likelihoods["no option"] < 0.4
+    assert all(likelihoods[name] < 0.4 for name in ("no option", "nothing", "no word"))
     assert likelihoods["another option"] < 0.2
+
+
+def test_the_probe_sees_a_letter_that_does_not_hang_on_reasoning(model, monkeypatch):
+    """A reference that always knows the right letter is not told apart by any conclusion, and that is what is seen."""
+    examples = [Example([0], ("pour", "stir", "chop", "peel"), truth, ("mix",), (), "x") for truth in (0, 2)]
+    processor = AutoProcessor.from_pretrained(CHECKPOINT)
+
+    def knows(_model, packed, _examples):
+        return 100.0 * torch.nn.functional.one_hot(packed.target_T, model.config.vocab_size)
+
+    monkeypatch.setattr(probe, "scored_logits", knows)
+    assert set(letter_likelihoods(model, processor, examples).values()) == {1.0}
 
 
 def test_it_is_small_enough_to_ship(model):

@@ -2,9 +2,9 @@
 
     python -m recipes.evidence.table [--results FOLDER] [--document FILE] [--check]
 
-Writes the tables between a document's markers (`<!-- table: NAME -->`), and the figures beside it: docs/evidence.md and
-README.md from the committed results; from those of another folder, evidence.md in it. `--check` writes nothing: it ends
-with 1 where a document's tables are not those of the results.
+Writes the tables between a document's markers (`<!-- table: NAME -->`), and the figures beside it: of the committed
+results docs/evidence.md, README.md and docs/evidence-hole.md; of those of another folder, evidence.md in it. `--check`
+writes nothing: it ends with 1 where a document's tables are not those of the results.
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ from recipes.evidence.table import (
 from recipes.evidence.table.committed import Committed
 
 REPOSITORY = Path(__file__).parents[3]
-RESULTS, DOCUMENT = REPOSITORY / "recipes/evidence/results", REPOSITORY / "docs/evidence.md"
-README = REPOSITORY / "README.md"
+EVIDENCE, DOCS = REPOSITORY / "recipes/evidence", REPOSITORY / "docs"
+PAGES = {
+    EVIDENCE / "results": [DOCS / "evidence.md", REPOSITORY / "README.md"],
+    EVIDENCE / "results_hole": [DOCS / "evidence-hole.md"],
+}
+"""Committed results -> the documents with their tables; figures stand beside the first."""
 NONE_YET = "*There are no results yet.*"
 
 TABLES: dict[str, Callable[[Committed], str]] = {
@@ -43,7 +47,6 @@ TABLES: dict[str, Callable[[Committed], str]] = {
     "seeds": seeds.seeds,
     "goal": goal.goal,
     "care": differences.care,
-    "added": differences.added,
     "sampled": lambda found: levels.levels(found.shared, "sampled"),
     "greedy": lambda found: levels.levels(found.shared, "greedy"),
     "training": lambda found: levels.training(found.shared),
@@ -73,25 +76,30 @@ def blank() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the runs' JSON files")
+    parser.add_argument("--results", type=Path, help="folder of the runs' JSON files (default: the committed ones)")
     parser.add_argument("--document", type=Path, help="Markdown with markers; made if it is not there")
     parser.add_argument("--check", action="store_true", help="only say whether the documents are up to date")
     arguments = parser.parse_args()
-    ours = arguments.results.resolve() == RESULTS.resolve()
-    documents = [arguments.document] if arguments.document else [DOCUMENT, README] if ours else []
-    documents = documents or [arguments.results / "evidence.md"]
+    wanted = [arguments.results.resolve()] if arguments.results else list(PAGES)
+    codes = [_page(results, arguments.document, arguments.check) for results in wanted]
+    return max(codes)
+
+
+def _page(results: Path, document: Path | None, check: bool) -> int:
+    """Write or check the documents of one folder of results; 0 where all is well."""
+    documents = [document] if document else PAGES.get(results, [results / "evidence.md"])
     present = {path: path.read_text(encoding="utf-8") if path.exists() else blank() for path in documents}
     try:
-        found = committed.read(arguments.results)
+        found = committed.read(results)
         made = tables(found)
         wanted = {path: markers.filled(text, made) for path, text in present.items()}
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    if found is None and not ours:
-        print(f"{arguments.results} holds no results: --results is the folder of VARIANT_SEED.json", file=sys.stderr)
+    if found is None and results not in PAGES:
+        print(f"{results} holds no results: --results is the folder of VARIANT_SEED.json", file=sys.stderr)
         return 2
-    if arguments.check:
+    if check:
         differing = [path for path in documents if _differs(path, present[path], wanted[path])]
         return int(bool(differing))
     for path in documents:

@@ -55,11 +55,6 @@ class Committed:
         counted = Counter(seed for seeds in self.runs.values() for seed in seeds)
         return self.only([seed for seed, variants in counted.items() if 2 * variants > len(self.runs)])
 
-    @property
-    def added(self) -> Committed:
-        """The other runs: of seeds that only some variants were given."""
-        return self.only(set(self.seeds) - set(self.shared.seeds))
-
     def only(self, seeds: Collection[int]) -> Committed:
         runs = {variant: {s: r for s, r in found.items() if s in seeds} for variant, found in self.runs.items()}
         return Committed({variant: found for variant, found in runs.items() if found}, self.steps)
@@ -155,9 +150,10 @@ def _check_settings(folder: Path, results: list[Result]) -> None:
 
 
 def _common(result: Result) -> set[str]:
-    """The overrides that all runs have to share: without the variant's, its seed and its name."""
+    """What all runs have to share: their lessons, and their overrides without the variant's, its seed and its name."""
     own = VARIANTS[result["variant"]]
-    return {found for found in result["overrides"] if found not in own and not _OF_ONE_RUN.search(found)}
+    overrides = {found for found in result["overrides"] if found not in own and not _OF_ONE_RUN.search(found)}
+    return overrides | {f"warm starts of lessons {result['lessons']}"}
 
 
 def bins_of(parts: list[Mapping[str, Any]]) -> list[Bin]:

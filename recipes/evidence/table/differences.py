@@ -13,7 +13,6 @@ RIVALS = ("no_kl", "grpo")
 REFERENCES = ("care_frozen", "care_at_once")
 READINGS = ("care_margin", "care_arithmetic")
 SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter")
-NONE_ADDED = "No seeds were added to those of most variants."
 PAIRED = "In points, with 95 % intervals by Student's t over pairs of runs that share their seed."
 
 
@@ -27,12 +26,6 @@ def between(
 def care(found: Committed) -> str:
     """CARE minus its rivals on every level, sampled and greedy."""
     return _by_level(found, "care", RIVALS)
-
-
-def added(found: Committed) -> str:
-    """The same over the added seeds alone: nobody had seen anything of them when they were added."""
-    alone = found.added
-    return care(alone) if alone.seeds else NONE_ADDED
 
 
 def reference(found: Committed) -> str:

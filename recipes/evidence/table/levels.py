@@ -10,10 +10,10 @@ from recipes.evidence.table.markdown import MEASURES, grid, mean, name_of
 from recipes.evidence.table.statistics import estimate
 
 HEADLINE = (WARM_START, "grpo", "no_kl", "care")
-OF_LEVELS = ("accuracy", "consistency", "right_reason", "right_contradicted", "direct", "right_letter", "format")
-OF_LEVELS += ("at_cap", "auc", "length")
-OF_TRAINING = ("accuracy", "consistency", "right_reason", "right_contradicted", "bonus_rate", "likelihood", "at_cap")
-OF_TRAINING += ("auc", "length", "entropy")
+OF_LEVELS = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter", "unsupported", "format")
+OF_LEVELS += ("lamp", "lamp_wrong", "at_cap", "auc", "length")
+OF_TRAINING = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter", "unsupported")
+OF_TRAINING += ("bonus_rate", "likelihood", "at_cap", "auc", "length", "entropy")
 
 
 def headline(found: Committed) -> str:

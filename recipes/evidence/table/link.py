@@ -1,4 +1,4 @@
-"""Whether a trained model's letter hangs on its conclusion: the conclusion is replaced, and the letter is asked for."""
+"""Whether a trained model's letter hangs on its conclusion: that is replaced, and the right letter is asked for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from recipes.quickstart.probe import CONCLUSIONS
 
 
 def link(found: Committed) -> str:
-    """Likelihood of a random letter behind each kind of conclusion, after the last step; every run by itself too."""
+    """Likelihood of the right letter behind each kind of conclusion, after the last step."""
     rows = []
     for variant in found.variants:
         probes = [result["probe"] for result in found.runs[variant].values() if result.get("probe")]
         if probes:
             cells = [mean("probe", estimate([probe[kind] for probe in probes])) for kind in CONCLUSIONS]
-            own = ", ".join(f"{100 * probe[next(iter(CONCLUSIONS))]:.0f}" for probe in probes)
-            rows.append([name_of(variant), str(len(probes)), *cells, own])
-    header = ["a random letter, behind", "runs", *CONCLUSIONS, f"{next(iter(CONCLUSIONS))}, each run"]
-    return grid(header, rows)
+            rows.append([name_of(variant), str(len(probes)), *cells])
+    return grid(["the right letter, behind", "runs", *CONCLUSIONS], rows)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from recipes.evidence.results import QUARTERS
 from recipes.evidence.table.committed import Committed
 from recipes.evidence.table.markdown import NOTHING, grid, name_of, signed
-from recipes.evidence.table.statistics import estimate
+
+FEW = 5
 
 
 def strays(found: Committed) -> str:
@@ -17,14 +21,18 @@ def strays(found: Committed) -> str:
                 of_runs = [part["strays"] for part in parts]
                 right, stray = (sum(run[name] for run in of_runs) for name in ("right", "stray"))
                 each = ", ".join(f"{100 * run['stray'] / run['right']:.0f}" for run in of_runs if run["right"])
-                gains = [run["gain"] for run in of_runs if run["gain"] is not None]
-                gain = signed(estimate(gains).mean) if gains else NOTHING
+                groups = sum(run["groups"] for run in of_runs)
+                gain = sum(run["gain"] * run["groups"] for run in of_runs if run["groups"])
                 rows.append(
                     [
                         name_of(variant), f"{parts[0]['steps'][0]} to {parts[0]['steps'][1]}", str(len(parts)),
                         f"{right:,}", f"{100 * stray / right:.1f}" if right else NOTHING, each,
-                        f"{sum(run['groups'] for run in of_runs):,}", gain,
+                        f"{groups:,}", signed(gain / groups) if groups else NOTHING, _each(of_runs),
                     ]
                 )  # fmt: skip
     header = ["", "steps", "runs", "right letters", "behind no step", "each run", "groups with both"]
-    return grid([*header, "their likelihood minus options'"], rows)
+    return grid([*header, "their likelihood minus options'", f"runs with {FEW} such groups or more"], rows)
+
+
+def _each(of_runs: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(signed(run["gain"]) for run in of_runs if run["groups"] >= FEW) or NOTHING

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from data_prep.common.fields import BadRow, shown
+from verl_care.data.budget import RELEASED_FPS, WHOLE, Stretch, frame_range
+from verl_care.data.decoders import MediaError
+from verl_care.data.sources import local_path, stretch_of
 
 COLUMNS = {"videos": "video", "images": "image"}
 
@@ -20,16 +23,17 @@ class MediaFile(NamedTuple):
     kind: str
     """video or image."""
     path: str
-    """Of a file, or of a folder of frames."""
+    """Of a file, or of a folder of frames; absolute, as training opens it."""
 
 
 class Use(NamedTuple):
-    """A file as one row uses it: from `start` to `end`, in seconds; None is the clip's own end."""
+    """A file as one row uses it."""
 
     column: str
     file: MediaFile
-    start: float | None = None
-    end: float | None = None
+    stretch: Stretch = WHOLE
+    frame_rate: float = RELEASED_FPS
+    """Of a folder of frames."""
 
 
 def uses_of(row: Mapping[str, Any]) -> Iterator[Use]:
@@ -47,17 +51,23 @@ def uses_of(row: Mapping[str, Any]) -> Iterator[Use]:
         for item in items:
             about = item if isinstance(item, Mapping) else {kind: item}
             paths = about.get(kind, about.get("path"))
-            start, end = about.get("video_start"), about.get("video_end")
-            if isinstance(paths, list) and paths and kind == "video":  # frames one by one
-                yield from (Use(column, MediaFile("image", _path(path, column))) for path in paths)
-            else:
-                yield Use(column, MediaFile(kind, _path(paths, column)), start, end)
+            frames = paths if kind == "video" and isinstance(paths, list) else []  # one by one
+            is_list = bool(frames)
+            files = [_file("image" if is_list else kind, path, column) for path in frames or [paths]]
+            try:
+                stretch, rate = stretch_of(about, "of the row")
+                if is_list:
+                    frame_range(len(files), rate, stretch)
+            except ValueError as error:  # MediaError is one
+                raise BadRow(column, f"must show a part of a clip: {error}") from error
+            yield from (Use(column, file) if is_list else Use(column, file, stretch, rate) for file in files)
 
 
-def _path(value: object, column: str) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise BadRow(column, f"must hold paths: found {shown(value)}")
-    return value
+def _file(kind: str, path: object, column: str) -> MediaFile:
+    try:
+        return MediaFile(kind, str(local_path(path, kind)))
+    except MediaError as error:
+        raise BadRow(column, f"must hold local paths: {error}") from error
 
 
 class Stamp(NamedTuple):
@@ -106,11 +116,11 @@ class Verdict:
         """Why a row that uses the file like this cannot be trained on; None if it can."""
         if not self.readable:
             return self.why
-        start, end = use.start or 0.0, use.end
-        if end is not None and end <= start:
-            return f"its part ends at {end:g} s, before it begins at {start:g} s"
-        if self.seconds is not None and start >= self.seconds:
-            return f"its part begins at {start:g} s of {self.seconds:.2f} s"
+        if self.kind == "video" and self.frames is not None:
+            try:
+                frame_range(self.frames, self.frames / self.seconds if self.seconds else use.frame_rate, use.stretch)
+            except ValueError as error:
+                return str(error)
         return None
 
 

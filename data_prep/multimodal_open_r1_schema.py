@@ -143,7 +143,7 @@ def formula_of(answer: str) -> str:
     """Raises:
     BadRow: if the answer is no mathematics, or the letter of an option.
     """
-    if answer.strip("().: ") in LETTERS:
+    if answer.strip("().: ") in tuple(LETTERS):
         raise BadRow("solution", f"answer is a letter, but the problem lists no options: {shown(answer)}")
     if not is_mathematics(answer):
         raise BadRow("solution", f"answer is neither an option nor mathematics: {shown(answer)}")

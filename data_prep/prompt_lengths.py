@@ -72,7 +72,7 @@ def measure(paths: list[Path], out: Path, length_of: PromptLength, limit: int, d
         try:
             length = length_of(row)
         except MediaError as error:
-            raise BadRow("videos or images", f"cannot be opened: {error}") from error
+            raise BadRow("videos or images", f"cannot be used: {error}") from error
         if length > limit:
             raise BadRow("prompt", f"is longer than {limit} tokens: has {length}")
         lengths.append(length)

@@ -25,7 +25,7 @@ from data_prep.common.fields import (
 from data_prep.common.media import MediaRoot
 from data_prep.common.schema import image_entry, video_entry
 from verl_care.algorithm.spans import CLOSE, OPEN
-from verl_care.data.prompts import ANSWER_HINTS, LETTERS
+from verl_care.data.prompts import ANSWER_HINTS, LETTERS, without_letter
 from verl_care.rewards.grading import grade, has_format
 
 MULTIPLE_CHOICE = "multiple choice"
@@ -89,14 +89,14 @@ def options_of(row: Mapping[str, Any], problem_type: str, kind: Kind) -> tuple[s
     if not 2 <= len(options) <= len(LETTERS):
         raise BadRow("options", f"must be 2 to {len(LETTERS)} texts: has {len(options)}")
     for letter, option in zip(LETTERS, options, strict=False):
-        if not option.startswith(letter) or option[1:2].isalnum():
+        if without_letter(option, letter) is None:
             raise BadRow("options", f"must be lettered from A on, as in 'A. text': found {shown(option)} for {letter}")
     return options
 
 
 def checked_answer(row: Mapping[str, Any], problem_type: str, options: tuple[str, ...]) -> str:
     answer = answer_of(row)
-    if options and answer not in LETTERS[: len(options)]:
+    if options and answer not in tuple(LETTERS[: len(options)]):
         raise BadRow("solution", f"is not among the options' letters A to {LETTERS[len(options) - 1]}: {shown(answer)}")
     if problem_type in NUMBERS and not grade("numerical", OPEN + answer + CLOSE, answer):
         raise BadRow("solution", f"must be a number where problem_type is {problem_type}: found {shown(answer)}")

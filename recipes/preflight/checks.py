@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from recipes.preflight import memory, rows
 from recipes.preflight.model_size import ModelSize, local_config, model_size
+from verl_care import resume_checks
 from verl_care.doctor.finding import FAIL, NOTE, OK, Finding
 from verl_care.settings import CareConfig, CareConfigError, check
 
@@ -26,6 +27,8 @@ class Preflight:
     def __init__(self, config: DictConfig, sample: int = SAMPLE, progress: TextIO | None = None):
         """`progress`: where the bars go, if it is a terminal."""
         self.config, self._sample, self._progress = config, sample, progress
+        self._training_rows: list[int] = []
+        """Of each training file that could be read."""
 
     def checks(self) -> Iterator[Callable[[], Finding]]:
         yield self.configuration
@@ -34,6 +37,8 @@ class Preflight:
             for file in rows.files_of(self.config, key):
                 yield _named("data", partial(self.data, file, training=key == "train_files"))
                 yield _named("prompts", partial(self.prompts, file))
+            if key == "train_files":
+                yield self.steps
         yield self.update_memory
         yield self.generation_memory
         yield self.host_memory
@@ -41,12 +46,14 @@ class Preflight:
 
     def configuration(self) -> Finding:
         try:
-            check(self.config)
+            resume_checks.check(check(self.config), self.config)
         except CareConfigError as error:
             return Finding(FAIL, "recipe", str(error), "the override named there")
         trainer, data = self.config.trainer, self.config.data
         group = f"{data.train_batch_size} x {self.config.actor_rollout_ref.rollout.n} responses"
-        return Finding(OK, "recipe", f"{trainer.total_training_steps} steps of {group}; its settings go together")
+        steps = trainer.total_training_steps
+        length = f"{trainer.total_epochs} epoch(s) in steps" if steps is None else f"{steps} steps"
+        return Finding(OK, "recipe", f"{length} of {group}; its settings go together")
 
     def machine(self) -> Finding:
         from verl.plugin.platform import get_platform
@@ -66,9 +73,11 @@ class Preflight:
 
     def data(self, file: Path, *, training: bool) -> Finding:
         try:
-            count, kinds, missing = rows.survey(file, self._progress)
+            count, kinds, missing = rows.survey(file, self.config.data, self._progress)
         except rows.BadData as error:
             return Finding(FAIL, "data", str(error), "prepare it again: README.md of the recipe")
+        if training:
+            self._training_rows.append(count)
         shown = f"{file.name}: {count} rows ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())})"
         if missing:
             text = f"{shown}; {len(missing)} media files are not there, the first {missing[0]}"
@@ -77,12 +86,28 @@ class Preflight:
         if training and self.config.care.bonus == "refgen" and others:
             text = f"{shown}: care.bonus=refgen judges multiple choice only"
             return Finding(FAIL, "data", text, "care.bonus=hard")
-        trainer, batch = self.config.trainer, self.config.data.train_batch_size
-        steps = trainer.total_training_steps
-        if training and steps and count // batch * trainer.total_epochs < steps:
-            text = f"{shown}: {count // batch} steps an epoch, {trainer.total_epochs} epoch(s), for {steps} steps"
-            return Finding(FAIL, "data", text, f"trainer.total_epochs={-(-steps // max(1, count // batch))}")
         return Finding(OK, "data", shown)
+
+    def steps(self) -> Finding:
+        """Are all training files together enough? Behind `data`, which counts their rows."""
+        trainer, data = self.config.trainer, self.config.data
+        if trainer.get("val_only"):
+            return Finding(OK, "steps", "none: trainer.val_only")
+        if len(self._training_rows) < len(rows.files_of(self.config, "train_files")):
+            return Finding(NOTE, "steps", "not counted: a training file cannot be read", "as said there")
+        count, most = sum(self._training_rows), data.get("train_max_samples", -1)
+        if 0 < most < count:
+            count = most
+        an_epoch = count // data.train_batch_size
+        if not an_epoch:
+            text = f"{count} training rows make no step of data.train_batch_size={data.train_batch_size}"
+            return Finding(FAIL, "steps", text, f"more rows, or data.train_batch_size={count}")
+        wanted = trainer.total_training_steps
+        text = f"{count} training rows: {an_epoch} steps an epoch, {trainer.total_epochs} epoch(s)"
+        if wanted is not None and an_epoch * trainer.total_epochs < wanted:
+            epochs = -(-wanted // an_epoch)
+            return Finding(FAIL, "steps", f"{text}, for {wanted} steps", f"trainer.total_epochs={epochs}")
+        return Finding(OK, "steps", text)
 
     def prompts(self, file: Path) -> Finding:
         if self._model_config is None:
@@ -155,11 +180,16 @@ class Preflight:
         there = next(folder for folder in (root, *root.parents) if folder.exists())
         free = shutil.disk_usage(there).free
         one = memory.checkpoint(self._size, self._plan)
-        steps, keep = trainer.total_training_steps, trainer.max_actor_ckpt_to_keep
-        if not steps and not keep:
+        steps = trainer.total_training_steps
+        keep = 1 if trainer.get("remove_previous_ckpt_in_save") else trainer.max_actor_ckpt_to_keep
+        keep = keep if keep and keep > 0 else None  # all, as verl reads it
+        if keep is not None:
+            kept = 1 + keep  # the old one goes when the new one is whole
+        elif steps is None:
             text = f"every {trainer.save_freq} steps {one / GIB:.1f} GiB that stay; {free / GIB:.0f} free in {there}"
             return Finding(NOTE, "disk", text, "max_actor_ckpt_to_keep=1 to keep the newest alone")
-        kept = 1 + keep if keep else -(-steps // trainer.save_freq)  # the old one goes when the new one is whole
+        else:
+            kept = -(-steps // trainer.save_freq)
         text = f"{kept} checkpoints of {one / GIB:.1f} GiB; {free / GIB:.0f} free in {there}"
         if kept * one > free:
             return Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,9 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig, ListConfig
 from tqdm import tqdm
 
-COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+from verl_care.data.marks import Columns, mismatches
+
+COLUMNS = ("data_source", "reward_model", "extra_info")  # beside prompts and media, whose names are settings
 BATCH = 4096  # rows at a time, so that a file of any length fits
 
 T = TypeVar("T")
@@ -30,50 +33,68 @@ def files_of(config: DictConfig, key: str) -> list[Path]:
     return [Path(str(file)).expanduser() for file in (value if isinstance(value, ListConfig) else [value])]
 
 
-def survey(file: Path, progress: TextIO | None = None) -> tuple[int, Counter[str], list[str]]:
+def survey(file: Path, data: DictConfig, progress: TextIO | None = None) -> tuple[int, Counter[str], list[str]]:
     """Rows, problem types, and the media files that are not there.
 
     Raises:
-        BadData: no parquet file, a column that is missing, a row without an answer or with an unknown problem type.
+        BadData: no parquet file, a column that is missing, a row without an answer in text, with an unknown problem
+            type, or with not as many media as marks in its prompt.
     """
     from verl_care.rewards.grading import GRADERS
 
     kinds: Counter[str] = Counter()
     seen: dict[str, bool] = {}
-    number = 0
-    for row in _bar(_rows(file), file.stem, progress):
+    number, columns = 0, Columns.of(data)
+    for row, mismatch in _bar(_rows(file, columns), file.stem, progress):
         kind = (row["extra_info"] or {}).get("problem_type", "multiple choice")
         if kind not in GRADERS:
             raise BadData(f"{file}, row {number}, extra_info.problem_type: {kind!r}, which no rule grades")
-        if not (row["reward_model"] or {}).get("ground_truth"):
+        truth = (row["reward_model"] or {}).get("ground_truth")
+        if truth in (None, ""):
             raise BadData(f"{file}, row {number}, reward_model.ground_truth: empty, so no response could be right")
+        if not isinstance(truth, str):
+            raise BadData(f"{file}, row {number}, reward_model.ground_truth: {truth!r}, and grading reads texts alone")
+        if mismatch:
+            raise BadData(f"{file}, row {number}: {mismatch}, where each mark stands for one of them")
         kinds[kind] += 1
-        for path in media_paths(row):
+        for path in media_paths(row, columns):
             if path not in seen:
-                seen[path] = Path(path).exists()
+                seen[path] = _is_there(path)
         number += 1
     return number, kinds, [path for path, exists in seen.items() if not exists]
 
 
-def media_paths(row: dict[str, Any]) -> Iterator[str]:
+def media_paths(row: dict[str, Any], columns: Columns) -> Iterator[str]:
     """Every file that a row shows. A clip may be one file, or a list of frames."""
-    for column, key in (("videos", "video"), ("images", "image")):
-        for entry in row.get(column) or ():
+    for key in ("video", "image"):
+        for entry in row.get(getattr(columns, key)) or ():
             value = entry.get(key) if isinstance(entry, dict) else entry
             for path in value if isinstance(value, list) else [value]:
                 if isinstance(path, str):
-                    yield path.removeprefix("file://")
+                    yield path
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _is_there(path: str) -> bool:
+    from verl_care.data.decoders import MediaError
+    from verl_care.data.sources import local_path
+
+    try:
+        return os.path.exists(local_path(path, "file"))
+    except MediaError:  # an address, say: nothing that training would find either
+        return False
+
+
+def _rows(file: Path, columns: Columns) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Rows, and what is wrong with the number of their media."""
     try:
         parquet = pq.ParquetFile(file)
-        missing = [name for name in COLUMNS if name not in parquet.schema_arrow.names]
+        names = parquet.schema_arrow.names
+        missing = [name for name in (*COLUMNS, columns.prompt) if name not in names]
         if missing:
             raise BadData(f"{file}: has no column {', '.join(missing)}: no file of data_prep")
-        wanted = [name for name in (*COLUMNS[2:], "videos", "images") if name in parquet.schema_arrow.names]
+        wanted = [name for name in (*COLUMNS[1:], *columns) if name in names]
         for batch in parquet.iter_batches(BATCH, columns=wanted):
-            yield from batch.to_pylist()
+            yield from zip(batch.to_pylist(), mismatches(batch, columns), strict=True)
     except (pa.ArrowException, OSError) as error:
         raise BadData(f"{file}: {error}") from error
 
@@ -102,7 +123,7 @@ def measured(config: DictConfig, file: Path, most: int, progress: TextIO | None 
 
     processor = AutoProcessor.from_pretrained(str(Path(config.actor_rollout_ref.model.path).expanduser()))
     budgets = VideoSettings(**(config.data.get("video") or {})).budget, ImageBudget(**(config.data.get("image") or {}))
-    length_of = PromptLength(processor, *budgets)
+    length_of = PromptLength(processor, *budgets, Columns.of(config.data))
     count = pq.ParquetFile(file).metadata.num_rows
     chosen = set(random.Random(seed).sample(range(count), min(most, count)))
     lengths, failures = [], []

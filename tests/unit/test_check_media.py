@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import pytest
 from data_prep.check_media import check, main
 from data_prep.common.conversion import Conversion
 from data_prep.common.fields import BadRow
-from data_prep.media_verdicts import Busy, MediaFile, Use, VerdictList, stamp_of, uses_of
+from data_prep.media_verdicts import Busy, MediaFile, Use, Verdict, VerdictList, stamp_of, uses_of
 from tests.unit.media_rows import kept_ids, unusable, write_rows
+from verl_care.data.budget import Stretch
 
 FAKE = "tests.unit.hostile_helper"
 
@@ -178,26 +180,72 @@ def test_a_new_conversion_keeps_the_verdicts_and_nothing_that_is_stale(folder):
 # Rows
 
 
-def test_what_a_row_may_show():
+def test_what_a_row_may_show(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir("/")
     row = {
         "videos": [
             "a.mp4",
-            {"video": "b.mp4", "video_start": 1.0, "video_end": 2.0, "raw_fps": None},
-            {"video": ["1.png", "2.png"]},
-            {"path": "c.mp4"},
+            {"video": "/b.mp4", "video_start": 1.0, "video_end": 2.0, "raw_fps": None},
+            {"video": "file:///frames", "raw_fps": 3.0},
+            {"video": ["/1.png", "/2.png"]},
+            {"path": "~/c.mp4"},
         ],
-        "images": ["a.png", {"image": "b.png"}],
+        "images": ["/a.png", {"image": "/b.png"}],
     }
     assert list(uses_of(row)) == [
-        Use("videos", MediaFile("video", "a.mp4")),
-        Use("videos", MediaFile("video", "b.mp4"), 1.0, 2.0),
-        Use("videos", MediaFile("image", "1.png")),
-        Use("videos", MediaFile("image", "2.png")),
-        Use("videos", MediaFile("video", "c.mp4")),
-        Use("images", MediaFile("image", "a.png")),
-        Use("images", MediaFile("image", "b.png")),
+        Use("videos", MediaFile("video", "/a.mp4")),
+        Use("videos", MediaFile("video", "/b.mp4"), Stretch(1.0, 2.0)),
+        Use("videos", MediaFile("video", "/frames"), Stretch(None, None), 3.0),
+        Use("videos", MediaFile("image", "/1.png")),
+        Use("videos", MediaFile("image", "/2.png")),
+        Use("videos", MediaFile("video", "/home/me/c.mp4")),
+        Use("images", MediaFile("image", "/a.png")),
+        Use("images", MediaFile("image", "/b.png")),
     ]
     assert list(uses_of({"videos": None})) == []
+
+
+@pytest.mark.parametrize("name", ["file://{}/a.mp4", "~/a.mp4", "{}/./a.mp4"])
+def test_a_file_is_there_under_every_name_that_training_takes(folder, monkeypatch, name):
+    monkeypatch.setenv("HOME", str(folder))
+    parquet = write_rows(folder / "rows.parquet", {"videos": [name.format(folder)]})
+    assert check(parquet, 1, 5, worker=FAKE).unusable_rows == 0
+    assert asked(folder) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "start", "end", "reason"),
+    [
+        # 250 frames at 25 a second: 10 s, the last begins at 9.96 s
+        (10.0, 2.0, 9.95, None, None),
+        (10.0, 2.0, 9.99, None, "no frame between 9.99 s and 10.0 s of 10.00 s"),
+        (10.0, 2.0, 0.01, 0.03, "no frame between 0.01 s and 0.03 s of 10.00 s"),
+        (10.0, 2.0, 0.01, 0.05, None),
+        (10.0, 2.0, 4.0, 3.0, "no frame between 4.0 s and 3.0 s of 10.00 s"),
+        # a folder of frames, whose rate the row names: 250 frames at 2 a second are 125 s
+        (None, 2.0, 124.5, None, None),
+        (None, 2.0, 125.0, None, "no frame between 125.0 s and 125.0 s of 125.00 s"),
+        (None, 25.0, 124.5, None, "no frame between 124.5 s and 10.0 s of 10.00 s"),
+    ],
+)
+def test_a_part_without_a_frame_is_what_training_says_it_is(seconds, rate, start, end, reason):
+    clip = MediaFile("video", "/a.mp4")
+    verdict = Verdict(*clip, 1, 1, True, 250, seconds, 64, 48, None, None)
+    assert verdict.objection(Use("videos", clip, Stretch(start, end), rate)) == reason
+
+
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ({"video": ["/1.png", "/2.png"], "video_start": 0.6}, "no frame between 0.6 s and 1.0 s of 1.00 s"),
+        ({"video": "/a.mp4", "video_start": "now"}, "video_start='now' is no number"),
+        ({"video": "/a.mp4", "raw_fps": 0.0}, "raw_fps=0.0, not above 0"),
+    ],
+)
+def test_a_part_that_no_clip_has(about, reason):
+    with pytest.raises(BadRow, match=f"^videos: must show a part of a clip: .*{re.escape(reason)}"):
+        list(uses_of({"videos": [about]}))
 
 
 @pytest.mark.parametrize(

@@ -126,5 +126,5 @@ def test_a_file_is_judged_once_not_once_per_row(real):
 
 
 def test_the_reason_a_part_of_a_clip_is_no_part(real):
-    assert unusable(real[0])["row-7"] == "its part begins at 3 s of 3.00 s"
-    assert unusable(real[0])["row-8"] == "its part ends at 1 s, before it begins at 2 s"
+    assert unusable(real[0])["row-7"] == "no frame between 3.0 s and 3.0 s of 3.00 s"
+    assert unusable(real[0])["row-8"] == "no frame between 2.0 s and 1.0 s of 3.00 s"

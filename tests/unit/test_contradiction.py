@@ -125,8 +125,18 @@ def test_which_option_an_answer_names(answer, index):
 
 
 def test_letters_before_the_options_are_no_part_of_them():
-    for options in (["A. heat", "B. bake"], ["(A) heat", "(B) bake"], ["heat", "bake"]):
+    for mark in ("{}. ", "({}) ", "{}) ", "{}: ", "{} ", ""):
+        options = [mark.format("A") + "heat", mark.format("B") + "bake"]
         assert option_of("bake", options) == 1
+        assert contradiction("So bake it is. The answer is bake. <answer>B</answer>", options) == 1
+    assert option_of("cup", ["A cup", "Bowl"]) == 0  # the article
+
+
+def test_a_ligature_is_no_letter():
+    """Its upper case is "ST", which stands in the alphabet."""
+    options = [f"step {number}" for number in range(26)]
+    assert option_of("ﬆ", options) is None
+    assert concluded_option("So the answer is ﬆ.", options) is None
 
 
 @given(st.lists(st.sampled_from(ACTIONS), min_size=4, max_size=4, unique=True), st.sampled_from(ACTIONS), st.data())

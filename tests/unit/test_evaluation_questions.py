@@ -68,6 +68,8 @@ def test_a_row_without_an_id_is_told(extra_info):
         (OPTIONS, LETTERED),
         (LETTERED, LETTERED),
         (["A) yes", "B) no"], ("A) yes", "B) no")),
+        (["(A) yes", "(B) no"], ("(A) yes", "(B) no")),
+        (["A yes", "B no"], ("A yes", "B no")),
         (["A cup", "Bowl"], ("A. A cup", "B. Bowl")),  # "Bowl" begins with its letter, and is a word
         (["x"] * 27, ("x",) * 27),  # more than there are letters
         ([], ()),

@@ -136,3 +136,22 @@ def test_a_copy_is_an_ordinary_processor(stock):
     for copied in (copy.deepcopy(stock), pickle.loads(pickle.dumps(stock))):
         assert type(copied.video_processor) is kind
     assert "video_processor" in repr(stock)
+
+
+def test_clips_and_images_share_one_bound(monkeypatch):
+    # of 4 frames of 56 x 56: 4 * 3 * 56 * 56 = 37,632 bytes, and four times that of pixel values in float32
+    one = 5 * 37_632
+    monkeypatch.setattr("verl_care.data.features.CAPACITY", 2 * one + 100)  # and grids of a few bytes
+    processor = build_processor()
+    for part in ("image_processor", "video_processor"):
+        setattr(processor, part, Counted(getattr(processor, part)))
+    remember_features(processor)
+    clips = [clip(seed) for seed in range(3)]
+    for video in [*clips[:2], *clips[:2]]:
+        features(processor, "A", [video])
+    assert calls(processor) == (0, 2)
+    features(processor, "A", [clips[2]])  # the first is forgotten
+    features(processor, "A", [clips[0]])
+    assert calls(processor) == (0, 4)
+    assert processor.video_processor._self_results is processor.image_processor._self_results
+    assert processor.video_processor._self_results.bytes <= 2 * one + 100

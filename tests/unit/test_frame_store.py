@@ -20,7 +20,7 @@ def entries(folder):
 
 
 def held(folder):
-    return sum(path.stat().st_size for path in folder.iterdir() if path.name != ".lock")
+    return sum(path.stat().st_size for path in folder.iterdir() if path.name not in (".lock", ".bytes"))
 
 
 def test_what_was_put_is_got(tmp_path):
@@ -68,7 +68,7 @@ def test_the_longest_unused_goes_first(tmp_path):
     probe.put("a", FRAMES, METADATA)
     size = held(tmp_path / "probe")
     folder = tmp_path / "store"
-    store = FrameStore(folder, 2 * size)
+    store = FrameStore(folder, 5 * size // 2)
     for key in "ab":
         store.put(key, FRAMES, METADATA)
     assert store.get("a") is not None
@@ -76,10 +76,48 @@ def test_the_longest_unused_goes_first(tmp_path):
     assert entries(folder) == ["a", "c"]
 
 
-def test_a_clip_larger_than_the_bound_is_not_kept(tmp_path):
-    store = FrameStore(tmp_path, 50)
+def test_a_clip_larger_than_the_bound_is_not_kept_and_nothing_goes_for_it(tmp_path):
+    store = FrameStore(tmp_path, 1000)  # a clip of 120 bytes has a header of some 300
     store.put("a", FRAMES, METADATA)
-    assert entries(tmp_path) == []
+    store.put("b", torch.zeros(2, 3, 20, 20, dtype=torch.uint8), METADATA)  # 2,400 bytes
+    assert entries(tmp_path) == ["a"]
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """How often the files of a folder were counted."""
+    counted, real = [], FrameStore._counted_and_shrunk
+    monkeypatch.setattr(FrameStore, "_counted_and_shrunk", lambda *args: counted.append(args) or real(*args))
+    return counted
+
+
+def test_files_are_counted_at_first_and_at_the_bound_alone(tmp_path, counts):
+    probe = FrameStore(tmp_path / "probe", 10_000)
+    probe.put("a", FRAMES, METADATA)
+    size = held(tmp_path / "probe")
+    counts.clear()
+    stores = [FrameStore(tmp_path / "store", 32 * size) for _ in range(2)]  # two processes, say
+    for number in range(32):
+        stores[number % 2].put(f"{number:02}", FRAMES, METADATA)
+    assert len(counts) == 2  # the first of each
+    assert len(entries(tmp_path / "store")) == 32
+    # room for a sixteenth, 2 clips, beside the one that is put: 29 of 32 stay
+    stores[0].put("32", FRAMES, METADATA)
+    assert (len(counts), len(entries(tmp_path / "store"))) == (3, 30)
+    for number in (33, 34):
+        stores[1].put(str(number), FRAMES, METADATA)
+    assert (len(counts), len(entries(tmp_path / "store"))) == (3, 32)
+    assert held(tmp_path / "store") == 32 * size
+
+
+@pytest.mark.parametrize("note", ["", "12 bytes", "0"])
+def test_a_note_that_is_no_longer_true(tmp_path, note):
+    FrameStore(tmp_path, 1000).put("a", FRAMES, METADATA)
+    (tmp_path / "b.safetensors").write_bytes(b"x" * 900)
+    (tmp_path / ".bytes").write_text(note)
+    FrameStore(tmp_path, 1000).put("c", FRAMES, METADATA)
+    assert held(tmp_path) <= 1000
+    assert "c" in entries(tmp_path)
 
 
 def test_what_a_killed_process_left_goes_too(tmp_path):

@@ -89,6 +89,19 @@ class TestFrames:
         names = [file.path.rsplit("_", 1)[1] for file in frames_in(tmp_path / "frames")]
         assert names == [f"{number}.png" for number in range(12)]
 
+    def test_digits_of_other_scripts_are_letters(self, tmp_path):
+        (tmp_path / "frames").mkdir()
+        for name in ("1²2.jpg", "1a2.jpg", "1٣2.jpg", "10.jpg", "9.jpg"):
+            (tmp_path / "frames" / name).touch()
+        names = [file.path.rsplit("/", 1)[1] for file in frames_in(tmp_path / "frames")]
+        # behind 1 by code point: a is U+0061, ² U+00B2, ٣ U+0663
+        assert names == ["1a2.jpg", "1²2.jpg", "1٣2.jpg", "9.jpg", "10.jpg"]
+
+    def test_larger_than_a_frame_may_be(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("verl_care.data.decoders.FRAME_PIXELS", 64 * 48 - 1)
+        with pytest.raises(MediaError, match="frames of 64 x 48 pixels, more than 3,071"):
+            loaded({"video": write_frames(tmp_path / "frames")})
+
     def test_their_rate_is_named_by_the_row(self, tmp_path):
         # 20 frames at 5 a second: 4 s, 8 wanted
         frames, metadata = loaded({"video": write_frames(tmp_path / "frames"), "raw_fps": 5.0})
@@ -133,6 +146,7 @@ class TestPaths:
             ("\ud800.mp4", "is no path"),
             (b"a.mp4", "is no path"),
             ("/dev/null", "is no file"),
+            ("~nosuchuser/a.mp4", "is in the home folder of a user that is not known here"),
         ],
         ids=str,
     )

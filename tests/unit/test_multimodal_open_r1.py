@@ -154,6 +154,7 @@ DAMAGE = {
     "answer of no option": (row(answer="E"), "solution", "answer is not among the options"),
     "letter without options": (row("How?", "B"), "solution", "answer is a letter, but the problem lists no options"),
     "(letter) without options": (row("How?", "(B)"), "solution", "answer is a letter"),
+    "letters without options": (row("Which?", "STU"), "solution", "answer is neither an option nor mathematics"),
     "prose": (row("What kind?", "isosceles"), "solution", "answer is neither an option nor mathematics"),
     "long prose": (row("Why?", "because 2 sides are equal here"), "solution", "answer is neither"),
     "too long": (row("How many?", "1" * 501), "solution", "answer is neither"),

@@ -177,6 +177,9 @@ def test_too_little_disk(composed, monkeypatch):
     assert sizes(composed("trainer.save_freq=-1"))["disk"].status == "ok"
     # 1,500 steps, one every 500, none deleted
     assert sizes(composed("trainer.max_actor_ckpt_to_keep=null"))["disk"].text.startswith("3 checkpoints")
+    assert sizes(composed("trainer.max_actor_ckpt_to_keep=-1"))["disk"].text.startswith("3 checkpoints")
+    old_key = "+trainer.remove_previous_ckpt_in_save=true"
+    assert sizes(composed("trainer.max_actor_ckpt_to_keep=null", old_key))["disk"].text.startswith("2 checkpoints")
     endless = sizes(composed("trainer.max_actor_ckpt_to_keep=null", "trainer.total_training_steps=null"))["disk"]
     assert (endless.status, endless.text.startswith("every 500 steps 123.6 GiB that stay")) == ("note", True)
     assert "max_actor_ckpt_to_keep=1" in endless.mend
@@ -248,7 +251,27 @@ DAMAGE = {  # what is in the training file, the check that says so, what it says
         "prompts",
         "not, row ",
     ),
-    "too few rows": (lambda data: rows(data)[:4], "data", "1 steps an epoch, 1 epoch(s), for 2 steps"),
+    "a number": (
+        lambda data: rows(data, reward_model={"style": "rule", "ground_truth": 3}),
+        "data",
+        "row 0, reward_model.ground_truth: 3, and grading reads texts alone",
+    ),
+    "one mark too many": (
+        lambda data: [*rows(data), *rows(data, prompt=[{"role": "user", "content": "<video><video>What?"}])],
+        "data",
+        "row 8: 2 <video> in prompt, and 1 in videos (data.video_key)",
+    ),
+    "no column of clips": (
+        lambda data: [{name: row[name] for name in row if name != "videos"} for row in rows(data)],
+        "data",
+        "row 0: 1 <video> in prompt, and no column videos (data.video_key)",
+    ),
+    "too few rows": (
+        lambda data: rows(data)[:4],
+        "steps",
+        "4 training rows: 1 steps an epoch, 1 epoch(s), for 2 steps",
+    ),
+    "no batch": (lambda data: rows(data)[:3], "steps", "3 training rows make no step of data.train_batch_size=4"),
 }
 
 
@@ -280,6 +303,31 @@ def test_what_does_not_go_together(run, overrides, subject, parts):
         assert part in failed[subject].text
 
 
+def test_training_files_are_judged_together(composed, tmp_path, data):
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for file in files:
+        write_rows(file, rows(data)[:6])
+    overrides = ["trainer.total_epochs=1", f"data.train_files=[{','.join(map(str, files))}]"]
+
+    def steps(*more):
+        plan = checks.Preflight(composed(*overrides, *more))
+        assert [plan.data(file, training=True).status for file in files] == ["ok", "ok"]
+        return plan.steps()
+
+    # 12 rows, 4 a step: 3 steps an epoch, where each file by itself has one
+    assert steps("trainer.total_training_steps=3").status == "ok"
+    found = steps("trainer.total_training_steps=7")
+    assert (found.status, found.mend) == (FAIL, "trainer.total_epochs=3")
+    assert steps("trainer.total_training_steps=3", "data.train_max_samples=11").status == FAIL  # 11 // 4 = 2
+    found = steps("data.train_batch_size=16", "trainer.total_training_steps=null")
+    assert (found.status, found.mend) == (FAIL, "more rows, or data.train_batch_size=12")
+
+
+def test_a_run_by_epochs_says_so(composed):
+    found = checks.Preflight(composed("trainer.total_training_steps=null", "trainer.total_epochs=2")).configuration()
+    assert found.text.startswith("2 epoch(s) in steps of 4 x 8 responses")
+
+
 def test_an_unknown_recipe(run):
     status, failed, _ = run("care_nothing")
     assert status == 1
@@ -295,10 +343,21 @@ def test_the_script_checks_before_it_trains():
 
 def test_rows_of_every_shape():
     from recipes.preflight.rows import media_paths
+    from verl_care.data.marks import Columns
 
     row = {"videos": [{"video": "a.mp4"}, {"video": ["f1.png", "f2.png"]}], "images": ["file://b.png"]}
-    assert list(media_paths(row)) == ["a.mp4", "f1.png", "f2.png", "b.png"]
-    assert list(media_paths({"videos": None, "images": [{"image": None}]})) == []
+    assert list(media_paths(row, Columns())) == ["a.mp4", "f1.png", "f2.png", "file://b.png"]
+    assert list(media_paths({"clips": ["c.mp4"], "videos": ["a.mp4"]}, Columns(video="clips"))) == ["c.mp4"]
+    assert list(media_paths({"videos": None, "images": [{"image": None}]}, Columns())) == []
+
+
+def test_a_file_is_there_as_training_finds_it(tmp_path, monkeypatch):
+    from recipes.preflight.rows import _is_there
+
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert all(map(_is_there, (f"file://{tmp_path}/a.mp4", "~/a.mp4", f"{tmp_path}/a.mp4")))
+    assert not any(map(_is_there, ("https://example.org/a.mp4", "~/b.mp4", "~nosuchuser/a.mp4", "a" * 300)))
 
 
 def test_the_table_of_machines_says_what_the_preflight_says(composed, tmp_path_factory):

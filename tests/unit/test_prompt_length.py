@@ -32,6 +32,7 @@ from tests.unit.converted import ids_of, rejected_of, rows_of
 from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.dataset import CareDataset
 from verl_care.data.decoders import MediaError
+from verl_care.data.marks import Columns
 from verl_care.data.prompt_length import PromptLength, UnknownProcessor
 
 
@@ -280,7 +281,7 @@ class TestCommand:
         assert [line[:3] for line in rejected] == [("a.parquet", n, "videos or images") for n in (1, 2, 3, 5)]
         named = [tmp_path / "clip.mp4", "http://a/b.mp4", Path("a" * 300).absolute(), clips[3]]
         for (*_, reason), name in zip(rejected, named, strict=True):
-            assert reason.startswith(f"cannot be opened: clip {name}: ")
+            assert reason.startswith(f"cannot be used: clip {name}: ")
         assert [row["videos"] for row in rows_of(tmp_path / "out", "a")] == [[video_entry(clips[3])]]
         assert (tally.rows, tally.rejected.total()) == (1, 4)
 
@@ -309,3 +310,17 @@ class TestCommand:
         monkeypatch.setattr("sys.argv", line)
         assert prompt_lengths.main() == 2
         assert told in capsys.readouterr().err
+
+
+def test_another_number_of_media_than_of_marks(miniature: Any) -> None:
+    row = made_row("What next?", ["/nowhere/a.mp4"])
+    row["prompt"][0]["content"] = "<video><video>What next?"
+    with pytest.raises(MediaError, match=r"2 <video> in prompt, and 1 in videos \(data\.video_key\)"):
+        PromptLength(miniature, VideoBudget(), ImageBudget())(row)
+
+
+def test_columns_of_other_names(tmp_path: Path, miniature: Any) -> None:
+    row = made_row("What next?", [write_clip(tmp_path / "clip.mp4")])
+    renamed = row | {"clips": row["videos"], "videos": []}
+    length_of = PromptLength(miniature, VideoBudget(), ImageBudget(), Columns(video="clips"))
+    assert length_of(renamed) == length(row, miniature)

@@ -47,7 +47,7 @@ class TestSameFrames:
     def test_an_edit_list_that_cuts(self, tmp_path, decoder, bframes):
         """Frames 5 to 16 are shown; the first keyframe before is 0, which a player decodes and does not show."""
         path = cut(write_clip(tmp_path / "a.mp4", codec="libx264", bframes=bframes), first=5, frames=12)
-        assert indexed(path) == (12, 8.0, True)
+        assert indexed(path) == (12, 8.0, True, 48, 64)
         found = decode(path, decoder, VideoBudget())
         assert found.indices == [0, 4, 7, 11]  # 1.5 s: 3 wanted, 4 at least; 11/3 = 3.67
         assert numbers(found.frames) == [5, 9, 12, 16]

@@ -112,6 +112,14 @@ def test_two_options_of_one_text_are_told_by_letter_alone():
     assert option_letter(answered("right"), options) == "C"
 
 
+@pytest.mark.parametrize("mark", ["{}. ", "({}) ", "{}) ", "{}: ", "{} "])
+def test_options_carry_their_letters_in_any_way(mark):
+    options = tuple(mark.format(letter) + text for letter, text in zip("AB", ("wash onion", "grab knife"), strict=True))
+    assert option_letter(answered("grab knife"), options) == "B"
+    assert option_letter(answered("B. grab knife"), options) == "B"
+    assert option_letter(answered("B. wash onion"), options) is None
+
+
 def test_without_options_every_letter_is_one():
     assert option_letter(answered("(G)"), ()) == "G"
 

@@ -12,6 +12,7 @@ from tests.unit.clips import DECODERS, PATCH, write_clip, write_sound
 from verl_care.data import decoders
 from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.decoders import MediaError
+from verl_care.data.headers import clip_header
 from verl_care.data.media import load_clip, load_image
 from verl_care.data.sources import clip_of, image_of
 
@@ -177,3 +178,20 @@ class TestLoadImage:
     def test_transparency_is_white(self, tmp_path):
         Image.new("RGBA", (56, 56), (0, 0, 0, 0)).save(tmp_path / "a.png")
         assert image(tmp_path / "a.png").getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_frames_of_any_size_are_not_decoded(tmp_path):
+    """A GIF of 93 kB, whose four frames would take 384 MB."""
+    picture = Image.new("P", (8000, 4000))
+    pictures = [Image.new("P", (8000, 4000), color) for color in (1, 2, 3)]
+    picture.save(tmp_path / "huge.gif", save_all=True, append_images=pictures)
+
+    def no_decoder(*_):
+        raise AssertionError("it was decoded")
+
+    clip = clip_of({"video": str(tmp_path / "huge.gif")})
+    reason = r"huge\.gif: frames of 8000 x 4000 pixels, more than 16,777,216"
+    with pytest.raises(MediaError, match=reason):
+        load_clip(clip, no_decoder, VideoBudget(), PATCH)
+    with pytest.raises(MediaError, match=reason):
+        clip_header(clip.source, clip.frame_rate, VideoBudget())

@@ -93,6 +93,12 @@ BAD: dict[str, tuple[str, Any, str, str]] = {
         "solution",
         "is not among the options' letters A to D: 'E'",
     ),
+    "two answers at once": (
+        TRAINING,
+        row(9, solution="<answer>AB</answer>"),
+        "solution",
+        "is not among the options' letters A to D: 'AB'",
+    ),
     "answer is an option's text": (
         TRAINING,
         row(9, solution="<answer>B. a blue cup</answer>"),

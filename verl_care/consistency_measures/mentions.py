@@ -33,8 +33,8 @@ class Options:
         return cls(found, by_first)
 
     @property
-    def letters(self) -> str:
-        return LETTERS[: len(self.texts)]
+    def letters(self) -> tuple[str, ...]:
+        return tuple(LETTERS[: len(self.texts)])
 
 
 @dataclass(frozen=True)

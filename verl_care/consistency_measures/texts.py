@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from verl_care.algorithm.spans import answer_block
-from verl_care.data.prompts import LETTERS
+from verl_care.data.prompts import LETTERS, without_letter, without_letters
 
 WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
 ARTICLES = frozenset(("a", "an", "the"))
@@ -38,9 +38,10 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word for word in found if word not in ARTICLES) or tuple(found)
 
 
-def bare(options: Sequence[str]) -> list[str]:
-    """Options without the letters that some data sets write before them ("A. text", "(A) text", "A: text")."""
-    return [_without_letter(option.strip(), letter) for option, letter in zip(options, LETTERS, strict=False)]
+def bare(options: Sequence[str]) -> tuple[str, ...]:
+    """Options without the letters that some data sets write before them ("A. text", "(A) text", "A text")."""
+    texts = without_letters(options)
+    return tuple(options[: len(LETTERS)]) if texts is None else texts
 
 
 def option_of(answer: str, options: Sequence[str]) -> int | None:
@@ -49,19 +50,11 @@ def option_of(answer: str, options: Sequence[str]) -> int | None:
         return None
     texts = [words(option) for option in bare(options)]
     signs = answer.strip(" \t\n.:()[]{}*\"'")
-    if len(signs) == 1 and signs.upper() in LETTERS[: len(texts)]:
+    if len(signs) == 1 and signs.upper() in tuple(LETTERS[: len(texts)]):  # "ST" is the upper case of a ligature
         return LETTERS.index(signs.upper())
-    for index in range(len(texts)):
-        rest = _without_letter(answer.strip(), LETTERS[index])
-        if rest != answer.strip() and words(rest) == texts[index]:
+    for index, text in enumerate(texts):
+        rest = without_letter(answer, LETTERS[index])
+        if rest is not None and words(rest) == text:
             return index
     same = [index for index, text in enumerate(texts) if text and text == words(answer)]
     return same[0] if len(same) == 1 else None
-
-
-def _without_letter(text: str, letter: str) -> str:
-    if text.startswith(f"({letter})"):
-        return text[3:].strip()
-    if text[:2] in (f"{letter}.", f"{letter})", f"{letter}:"):
-        return text[2:].strip()
-    return text

@@ -22,6 +22,11 @@ from verl_care.data.budget import WHOLE, Stretch, VideoBudget, frame_indices
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
+FRAME_PIXELS = 1 << 24
+"""Pixels of a clip's frame, at most: twice those of 4K, half of those of 8K. Frames are made smaller only once all that
+are sampled have been decoded, and a file of a few kilobytes can hold frames of any size. 16 of this size take 0.8 GB,
+and decoding them twice that; 8K's would not go into the 4 GiB that `check_media` gives a decoder."""
+
 
 class MediaError(ValueError):
     """A clip or an image that cannot be used; the message names the file and the reason."""
@@ -51,6 +56,9 @@ class Index(NamedTuple):
     fps: float
     is_cut: bool
     """Its edit list leaves frames out."""
+    height: int
+    width: int
+    """As they are stored, before turning."""
 
 
 def decode(path: str, decoder: Decoder, budget: VideoBudget, stretch: Stretch = WHOLE) -> Decoded:
@@ -60,12 +68,14 @@ def decode(path: str, decoder: Decoder, budget: VideoBudget, stretch: Stretch = 
     show other frames of a clip that its edit list cuts, and decord fails on one that is turned.
 
     Raises:
-        MediaError: if the file cannot be opened, or the stretch holds no frame that can be decoded.
+        MediaError: if the file cannot be opened, its frames are above `FRAME_PIXELS`, or the stretch holds no frame
+            that can be decoded.
     """
     from av.error import FFmpegError
 
     try:
         clip = indexed(path)
+        check_frame_size(clip.height, clip.width)
         if clip.is_cut or (decoder is decord and _is_turned(path)):
             decoder = pyav
         indices = frame_indices(clip.total, clip.fps, budget, stretch)
@@ -91,7 +101,17 @@ def indexed(path: str) -> Index:
             raise ValueError("has no video stream")
         stream = container.streams.video[0]
         packets = [packet.is_discard for packet in container.demux(stream) if packet.size > 0]
-        return Index(packets.count(False), float(stream.average_rate or 0), any(packets))
+        coded = stream.codec_context
+        rate = float(stream.average_rate or 0)
+        return Index(packets.count(False), rate, any(packets), coded.height, coded.width)
+
+
+def check_frame_size(height: int, width: int) -> None:
+    """Raises:
+    ValueError: for a frame of more than `FRAME_PIXELS`.
+    """
+    if height * width > FRAME_PIXELS:
+        raise ValueError(f"frames of {width} x {height} pixels, more than {FRAME_PIXELS:,}. Make them smaller first")
 
 
 class TooFewFrames(ValueError):
@@ -110,12 +130,12 @@ def pyav(path: str, indices: list[int]) -> torch.Tensor:
         for decoded, picture in enumerate(container.decode(video=0), start=1):
             if decoded - 1 in indices:
                 pixels = torch.from_numpy(picture.to_ndarray(format="rgb24"))
-                kept[decoded - 1] = torch.rot90(pixels, round(picture.rotation / 90))
+                kept[decoded - 1] = torch.rot90(pixels, round(picture.rotation / 90)).permute(2, 0, 1).contiguous()
             if decoded > indices[-1]:
                 break
     if decoded <= indices[-1]:
         raise TooFewFrames(decoded)
-    return torch.stack([kept[index] for index in indices]).permute(0, 3, 1, 2).contiguous()
+    return torch.stack([kept[index] for index in indices])
 
 
 def torchcodec(path: str, indices: list[int]) -> torch.Tensor:

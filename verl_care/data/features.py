@@ -11,12 +11,14 @@ import copy
 from concurrent.futures import Future
 from typing import Any
 
-import torch
 import wrapt
+from PIL import Image
 
 from verl_care.data.memory import MemoryCache
 
-_CAPACITY = 1 << 30  # bytes; a clip of the release's size has 19 MB of float32
+CAPACITY = 256 << 20
+"""Bytes that one rollout worker remembers, of clips and images together, with the frames they were made of: eleven
+clips of the release's size, which have 19 MB of pixel values and 5 MB of frames each."""
 
 
 class Once(wrapt.ObjectProxy):
@@ -24,11 +26,14 @@ class Once(wrapt.ObjectProxy):
 
     An input is recognized by being the very same object: the dataset hands a group's responses the frames it decoded
     once. A remembered input is kept alive, so that no other object can take its place in memory.
+
+    Args:
+        results: where it remembers; other processors may share it.
     """
 
-    def __init__(self, processor: Any):
+    def __init__(self, processor: Any, results: MemoryCache):
         super().__init__(processor)
-        self._self_results = MemoryCache(_CAPACITY, _bytes)
+        self._self_results = results
 
     def __deepcopy__(self, memo: dict) -> Any:
         return copy.deepcopy(self.__wrapped__, memo)  # a copy, here or in another process, remembers nothing
@@ -41,7 +46,7 @@ class Once(wrapt.ObjectProxy):
         if args or not isinstance(media, list | tuple):
             return self.__wrapped__(*args, **kwargs)
         options = {name: value for name, value in kwargs.items() if value is not media}
-        key = (tuple(map(id, media)), repr(sorted(options.items())))
+        key = (id(self), tuple(map(id, media)), repr(sorted(options.items())))
         made: list[Future] = []  # one entry, if nobody has made it or is making it
         future = self._self_results.get(key, lambda: made.append(Future()) or made[0])
         if made:
@@ -55,17 +60,26 @@ class Once(wrapt.ObjectProxy):
 
 
 def _bytes(result: tuple[list[Any], Any]) -> int:
-    """Of the features; the frames they were made of are the dataset's, and counted there."""
-    return sum(value.nbytes for value in result[1].values() if isinstance(value, torch.Tensor))
+    """Of the features, and of the frames: the dataset may have let go of these."""
+    frames, features = result
+    return sum(map(_size, (*frames, *features.values())))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, Image.Image):
+        return value.width * value.height * len(value.getbands())
+    return getattr(value, "nbytes", 0)  # of tensors and arrays; what else there is are settings
 
 
 def remember_features(processor: Any) -> Any:
     """Let a multimodal processor compute the pixel values of a clip or image once; returns the processor itself.
 
-    A text tokenizer, or a processor that has been through here, is left as it is.
+    Beyond `CAPACITY` the longest unused are forgotten, and computed again if they are asked for. A text tokenizer, or a
+    processor that has been through here, is left as it is.
     """
+    results = MemoryCache(CAPACITY, _bytes)
     for part in ("image_processor", "video_processor"):
         found = getattr(processor, part, None)
         if found is not None and not isinstance(found, Once):
-            setattr(processor, part, Once(found))
+            setattr(processor, part, Once(found, results))
     return processor

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from verl_care.data.budget import VideoBudget
-from verl_care.data.decoders import MediaError, opened
+from verl_care.data.decoders import MediaError, check_frame_size, opened
 from verl_care.data.sources import File
 
 HEADERS_KEPT = 65_536  # many questions are about one clip; a file that changed is another `File`
@@ -42,7 +42,7 @@ def clip_header(
     The first frame's size stands for all.
 
     Raises:
-        MediaError: if a file cannot be opened or holds no picture.
+        MediaError: if a file cannot be opened, holds no picture, or holds frames above `FRAME_PIXELS`.
     """
     if isinstance(source, File):
         return _header_in(source, budget)
@@ -80,6 +80,7 @@ def _header_in(file: File, budget: VideoBudget) -> ClipHeader:
             height, width = stream.codec_context.height, stream.codec_context.width
             if not (height and width):
                 raise MediaError(f"clip {file.path}: says no height and width")
+            check_frame_size(height, width)
             return ClipHeader(frames, fps, height, width)
     except (FFmpegError, OSError, ValueError) as error:
         if isinstance(error, MediaError):

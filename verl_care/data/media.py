@@ -138,11 +138,21 @@ def _sampled(clip: Clip, frames: torch.Tensor | tuple[File | Image.Image, ...], 
         raise MediaError(f"clip {clip.name}: {error}") from error
     if isinstance(frames, torch.Tensor):
         return Decoded(frames[indices].contiguous(), indices, total, clip.frame_rate)
-    pictures = [torch.from_numpy(np.asarray(_opened(frames[index])).copy()) for index in indices]
+    pictures = [_frame(clip, frames[index]) for index in indices]
     if len({picture.shape for picture in pictures}) > 1:
         sizes = sorted({f"{picture.shape[1]}x{picture.shape[0]}" for picture in pictures})
         raise MediaError(f"clip {clip.name}: its frames differ in size ({', '.join(sizes)})")
     return Decoded(torch.stack(pictures).permute(0, 3, 1, 2).contiguous(), indices, total, clip.frame_rate)
+
+
+def _frame(clip: Clip, frame: File | Image.Image) -> torch.Tensor:
+    """One frame of a list as (H, W, 3)."""
+    picture = _opened(frame)
+    try:
+        decoders.check_frame_size(picture.height, picture.width)
+    except ValueError as error:
+        raise MediaError(f"clip {clip.name}: {error}") from error
+    return torch.from_numpy(np.asarray(picture).copy())
 
 
 def released_times(frames: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl_care.data.budget import FRAMES_PER_PATCH, ImageBudget, VideoBudget, fitted_size, frame_indices
 from verl_care.data.decoders import MediaError
 from verl_care.data.headers import clip_header, image_size
+from verl_care.data.marks import MARKS, Columns, mismatch
 from verl_care.data.media import media_items
 from verl_care.data.sources import File, clip_of, image_of
 
@@ -33,13 +34,22 @@ class PromptLength:
 
     Supported are the processors of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, whose timestamps are text in the prompt.
 
+    Args:
+        columns: where rows have their prompt and media, if not where verl looks by itself.
+
     Raises:
         UnknownProcessor: for any other.
     """
 
-    def __init__(self, processor: ProcessorMixin | None, video: VideoBudget, image: ImageBudget) -> None:
+    def __init__(
+        self,
+        processor: ProcessorMixin | None,
+        video: VideoBudget,
+        image: ImageBudget,
+        columns: Columns = Columns(),  # noqa: B008 - a tuple
+    ) -> None:
         self._real: Any = processor
-        self._video, self._image = video, image
+        self._video, self._image, self._columns = video, image, columns
         self._video_patches = _video_patches(getattr(processor, "video_processor", None))
         self._patch_size = int(self._real.image_processor.patch_size)
         self._blind: Any = copy.copy(processor)
@@ -50,10 +60,10 @@ class PromptLength:
         """Tokens of the prompt of one parquet row, generation prompt included.
 
         Raises:
-            MediaError: for what a row may not name (`clip_of`, `image_of`), a header that cannot be read, or a picture
-                of no size that the model takes.
+            MediaError: for what a row may not name (`clip_of`, `image_of`), another number of media than of marks, a
+                header that cannot be read, or a picture of no size that the model takes.
         """
-        messages = messages_of(row, self._real)
+        messages = messages_of(row, self._real, self._columns)
         text = self._real.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         images = [self._image_grid(part) for part in media_items(messages, "image")]
         clips = [self._clip_grid(part) for part in media_items(messages, "video")]
@@ -91,11 +101,23 @@ class PromptLength:
             raise MediaError(f"{name}: {error}") from error
 
 
-def messages_of(row: Mapping[str, Any], processor: Any) -> list[dict[str, Any]]:
-    """The chat of one parquet row, with its clips and images as parts: verl's own reading of the marks."""
-    keys = SimpleNamespace(image_key="images", video_key="videos", audio_key="audios", processor=processor)
+def messages_of(
+    row: Mapping[str, Any],
+    processor: Any,
+    columns: Columns = Columns(),  # noqa: B008 - a tuple
+) -> list[dict[str, Any]]:
+    """The chat of one parquet row, with its clips and images as parts: verl's own reading of the marks.
+
+    Raises:
+        MediaError: if there are not as many media as marks.
+    """
+    names = {kind: getattr(columns, kind) for kind in MARKS}
+    media = {kind: len(row[name] or ()) for kind, name in names.items() if name in row}
+    if reason := mismatch(row[columns.prompt], media, columns):
+        raise MediaError(reason)
+    keys = SimpleNamespace(processor=processor, **{f"{kind}_key": name for kind, name in names.items()})
     build: Any = RLHFDataset._build_messages  # of a data set it asks for these names alone
-    return build(keys, copy.deepcopy(dict(row)), "prompt")  # it writes into what it is given
+    return build(keys, copy.deepcopy(dict(row)), columns.prompt)  # it writes into what it is given
 
 
 class _Grids:

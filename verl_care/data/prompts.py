@@ -42,13 +42,34 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 OPTIONS = "Options:\n"
 
 
+def without_letter(text: str, letter: str) -> str | None:
+    """What stands behind an option's letter: "text" of "A. text", "A) text", "A: text", "(A) text", "A text".
+
+    None where the text does not begin with that letter, or goes on with it as a word ("Apple").
+    """
+    text = text.strip()
+    bracketed = text.removeprefix(f"({letter})")
+    if bracketed != text:
+        return bracketed.strip()
+    rest = text.removeprefix(letter)
+    if rest == text or rest[:1].isalnum():
+        return None
+    return (rest[1:] if rest[:1] in (".", ")", ":") else rest).strip()
+
+
+def without_letters(options: Sequence[str]) -> tuple[str, ...] | None:
+    """The texts of options that carry their letters, which all of them do or none: "A cup" beside "Bowl" does not.
+
+    None of options that carry none.
+    """
+    texts = [without_letter(option, letter) for letter, option in zip(LETTERS, options, strict=False)]
+    found = tuple(text for text in texts if text is not None)
+    return found if len(found) == len(options) else None
+
+
 def lettered(options: Sequence[str]) -> tuple[str, ...]:
     """Options as "A. text". Video-R1's carry their letters already ("A. text", "A text"), SEED-Bench-R1's do not."""
-    have = all(
-        option.startswith(letter) and not option[1:2].isalnum()
-        for letter, option in zip(LETTERS, options, strict=False)
-    )
-    if have or len(options) > len(LETTERS):
+    if len(options) > len(LETTERS) or without_letters(options) is not None:
         return tuple(options)
     return tuple(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
 

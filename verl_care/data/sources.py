@@ -74,11 +74,7 @@ def clip_of(part: Mapping[str, Any]) -> Clip:
     if not isinstance(video, str | os.PathLike | Sequence | torch.Tensor | np.ndarray):
         raise MediaError(f"clip {video!r}: is neither a path nor frames")
     name = str(video) if isinstance(video, str | os.PathLike) else f"of {len(video)} frames"
-    stretch = Stretch(_number(part, "video_start"), _number(part, "video_end"))
-    frame_rate = _number(part, "raw_fps")
-    frame_rate = RELEASED_FPS if frame_rate is None else frame_rate
-    if not frame_rate > 0:
-        raise MediaError(f"clip {name}: raw_fps={frame_rate}, not above 0")
+    stretch, frame_rate = stretch_of(part, name)
     if isinstance(video, str | os.PathLike):
         path = local_path(video, "clip")
         # Of a name that no file system takes, os.path says no, and Path.is_dir raises.
@@ -94,6 +90,18 @@ def clip_of(part: Mapping[str, Any]) -> Clip:
     if not isinstance(source, File) and not len(source):
         raise MediaError(f"clip {name}: has no frame")
     return Clip(name, source, stretch, frame_rate)
+
+
+def stretch_of(part: Mapping[str, Any], name: str) -> tuple[Stretch, float]:
+    """The part of a clip that is seen, and the frame rate of frames and pixels.
+
+    Raises:
+        MediaError: for bounds or a rate that are no numbers, and for a rate that is not above 0.
+    """
+    start, stop, rate = (_number(part, key, name) for key in ("video_start", "video_end", "raw_fps"))
+    if rate is not None and rate <= 0:
+        raise MediaError(f"clip {name}: raw_fps={rate}, not above 0")
+    return Stretch(start, stop), RELEASED_FPS if rate is None else rate
 
 
 def image_of(part: Mapping[str, Any]) -> File | Image.Image:
@@ -128,7 +136,10 @@ def local_path(name: Any, kind: str) -> Path:
     text = text.removeprefix("file://")
     if "://" in text:
         raise MediaError(f"{kind} {text}: is an address, and only local files are read. Download it first")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:  # "~somebody/clip.mp4"
+        raise MediaError(f"{kind} {text}: is in the home folder of a user that is not known here") from error
 
 
 def _can_be_named(text: str) -> bool:
@@ -155,12 +166,12 @@ def file_at(path: Path, kind: str) -> File:
     return File(str(path), status.st_size, status.st_mtime_ns)
 
 
-def _number(part: Mapping[str, Any], key: str) -> float | None:
+def _number(part: Mapping[str, Any], key: str, name: str) -> float | None:
     value = part.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise MediaError(f"clip {part['video']}: {key}={value!r} is no number")
+        raise MediaError(f"clip {name}: {key}={value!r} is no number")
     return float(value)
 
 
@@ -185,4 +196,5 @@ def _digest(file: File) -> str:
 
 def _natural(path: Path) -> Any:
     """Digits by their value, the rest as it is: parts alternate, so that no number is compared with a word."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path.name)]
+    parts = re.split(r"([0-9]+)", path.name)  # the digits of other scripts are part of a word
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]

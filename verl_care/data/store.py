@@ -25,12 +25,17 @@ class FrameStore:
 
     A file appears whole or not at all. Before one is written, those longest unused go, under a lock: the folder is
     never above `capacity` bytes. A file that is damaged is removed, counted in `damaged`, and made anew by who asked.
+
+    What the folder holds is noted in it, by whoever writes and before he does. Files that go without the lock (a
+    damaged one, one deleted by hand) or were not finished leave the note too high, which only has the files counted
+    sooner: when it reaches the bound, and at the first writing of each process, in case somebody put files there.
     """
 
     def __init__(self, folder: str | Path, capacity: int):
         self._folder, self._capacity = Path(folder).expanduser(), capacity
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self._folder / ".lock")
+        self._lock, self._note = FileLock(self._folder / ".lock"), self._folder / ".bytes"
+        self._counted = False
         self.damaged = self.unwritten = 0
         self._said: set[str] = set()
 
@@ -63,11 +68,12 @@ class FrameStore:
         """Keep a clip, if it fits; a folder that cannot be written is said once, and does not stop a training."""
         notes = {"digest": _digest(frames), "clip": json.dumps(metadata)}
         content = save({"frames": frames.contiguous()}, metadata=notes)
+        if len(content) > self._capacity:
+            return  # and nothing has to go for it
         unfinished = self._folder / f"{uuid.uuid4().hex}.part"
         try:
             with self._lock:
-                if not self._make_room(len(content)):
-                    return
+                self._make_room(len(content))
                 unfinished.write_bytes(content)
                 _touch(unfinished)
                 unfinished.replace(self._path(key))
@@ -82,7 +88,21 @@ class FrameStore:
             self._said.add(what)
             logger.warning("data.video.cache_dir=%s cannot be %s: %s", self._folder, what, error)
 
-    def _make_room(self, wanted: int) -> bool:
+    def _make_room(self, wanted: int) -> None:
+        held = self._noted() if self._counted else None
+        if held is None or held + wanted > self._capacity:
+            held, self._counted = self._counted_and_shrunk(wanted), True
+        self._note.write_text(str(held + wanted))
+
+    def _noted(self) -> int | None:
+        """What the folder holds, in bytes; None where that is not known."""
+        try:
+            return int(self._note.read_text())
+        except (FileNotFoundError, ValueError):  # none yet, or its writer was killed
+            return None
+
+    def _counted_and_shrunk(self, wanted: int) -> int:
+        """What the folder holds, once there is room for `wanted` bytes more."""
         files = []
         for path in self._folder.iterdir():
             if path.suffix in (".safetensors", ".part"):  # the latter left by a process that was killed
@@ -91,13 +111,16 @@ class FrameStore:
                 except FileNotFoundError:  # found damaged by another process
                     continue
                 files.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(size for _, size, _ in files) + wanted
+        held = sum(size for _, size, _ in files)
+        if held + wanted <= self._capacity:
+            return held
+        most = self._capacity - self._capacity // 16 - wanted  # with a sixteenth to spare: not counted for each clip
         for _, size, path in sorted(files):
-            if total <= self._capacity:
+            if held <= most:
                 break
             path.unlink(missing_ok=True)
-            total -= size
-        return total <= self._capacity
+            held -= size
+        return held
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"

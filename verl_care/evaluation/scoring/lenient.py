@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from verl_care.algorithm.spans import CLOSE, OPEN
-from verl_care.data.prompts import LETTERS
+from verl_care.data.prompts import LETTERS, without_letters
 from verl_care.evaluation.scoring.answers import block_answer
 from verl_care.rewards.grading import number
 
@@ -123,11 +123,8 @@ def _option_texts(options: Sequence[str]) -> dict[str, str]:
     """Letter -> the option's text, ready to compare."""
     if not options:
         return dict.fromkeys(LETTERS, "")
-    texts = {}
-    for letter, option in zip(LETTERS, options, strict=False):
-        lettered = option[:1] == letter and not option[1:2].isalnum()
-        texts[letter] = _comparable(option[1:] if lettered else option)
-    return texts
+    texts = without_letters(options) or options
+    return {letter: _comparable(text) for letter, text in zip(LETTERS, texts, strict=False)}
 
 
 def _comparable(text: str) -> str:

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from verl_care.reference import shard_file_name
 
@@ -20,6 +21,14 @@ logger = logging.getLogger(__name__)
 MARK = "care_complete.json"
 REFERENCE = "reference"
 _STEP = "global_step_"
+
+
+class Mark(NamedTuple):
+    """What a complete checkpoint says of itself."""
+
+    world_size: int
+    """How many ranks saved it; on as many it can be resumed."""
+    has_reference: bool
 
 
 def step_of(folder: Path) -> int | None:
@@ -31,16 +40,25 @@ def step_of(folder: Path) -> int | None:
 def mark_complete(folder: str | os.PathLike, *, world_size: int, has_reference: bool) -> None:
     """Say that everything of this checkpoint is on disk; the last write of a save."""
     unfinished = Path(folder) / (MARK + ".unfinished")
-    unfinished.write_text(json.dumps({"world_size": world_size, "has_reference": has_reference}))
+    unfinished.write_text(json.dumps(Mark(world_size, has_reference)._asdict()))
     os.replace(unfinished, unfinished.with_name(MARK))
+
+
+def mark_of(folder: str | os.PathLike) -> Mark:
+    """The mark of a complete checkpoint.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: there is none that can be read.
+    """
+    mark = json.loads((Path(folder) / MARK).read_text())
+    return Mark(int(mark["world_size"]), bool(mark["has_reference"]))
 
 
 def missing_files(folder: str | os.PathLike) -> list[str]:
     """What a checkpoint lacks; empty if it is complete."""
     folder = Path(folder)
     try:
-        mark = json.loads((folder / MARK).read_text())
-        world_size, has_reference = int(mark["world_size"]), bool(mark["has_reference"])
+        world_size, has_reference = mark_of(folder)
     except (OSError, ValueError, KeyError, TypeError):  # not there, or cut off: the machine stopped before it was whole
         return [MARK]
     ranks = range(world_size)
@@ -50,11 +68,6 @@ def missing_files(folder: str | os.PathLike) -> list[str]:
     if has_reference:
         wanted += [f"{REFERENCE}/{shard_file_name(rank, world_size)}" for rank in ranks]
     return [name for name in wanted if not _is_written(folder / name)]
-
-
-def world_size_of(folder: str | os.PathLike) -> int:
-    """How many ranks saved a complete checkpoint; on as many it can be resumed."""
-    return int(json.loads((Path(folder) / MARK).read_text())["world_size"])
 
 
 def _is_written(file: Path) -> bool:
@@ -72,9 +85,9 @@ def latest_complete(root: str | os.PathLike) -> tuple[Path | None, dict[str, lis
     return None, incomplete
 
 
-def complete_up_to(root: str | os.PathLike, step: int) -> list[Path]:
-    """The complete checkpoints under `root` up to that step, oldest first."""
-    return [folder for folder in _by_step(Path(root)) if (step_of(folder) or 0) <= step and not missing_files(folder)]
+def complete(root: str | os.PathLike) -> list[Path]:
+    """The complete checkpoints under `root`, oldest first."""
+    return [folder for folder in _by_step(Path(root)) if not missing_files(folder)]
 
 
 def _by_step(root: Path) -> list[Path]:
@@ -83,12 +96,12 @@ def _by_step(root: Path) -> list[Path]:
 
 
 def keep_newest(saved: Sequence[Path], keep: int | None) -> list[Path]:
-    """Delete the actor of all but the last `keep` of these checkpoints, oldest first; None or 0 keeps all.
+    """Delete the actor of all but the last `keep` of these checkpoints, oldest first; None, or below 1, keeps all.
 
     Returns:
         The ones that are kept. `remove_orphans` sees to the rest of the others.
     """
-    surplus = max(0, len(saved) - keep) if keep else 0
+    surplus = max(0, len(saved) - keep) if keep and keep > 0 else 0
     for folder in saved[:surplus]:
         _removed(folder / "actor")
     return list(saved[surplus:])

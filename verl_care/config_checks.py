@@ -12,26 +12,31 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from verl_care import platforms
 
 if TYPE_CHECKING:
     from verl_care.settings import CareConfig
 
+FOLDERS = ("default_local_dir", "resume_from_path", "validation_data_dir", "rollout_data_dir")
+"""Of `trainer`; the last two are most often inside the first."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 """A model of the hub: OWNER/NAME."""
 
 
 def conflicts(care: CareConfig, config: DictConfig) -> Iterator[str]:
     """One line for each thing in verl's part of `config` that would not train what it says."""
+    from verl_care import packing_checks, size_checks
     from verl_care.data import checks as media_checks
 
     yield from _platform(config)
     yield from _method(care, config)
+    yield from _rewards(config)
     yield from _engines(care, config)
+    yield from size_checks.problems(care, config)
     if care.packing:
-        yield from _packing(config)
+        yield from packing_checks.problems(config)
     yield from _checkpoints(config)
     yield from media_checks.problems(config.data)
     yield from _paths(config)
@@ -86,16 +91,11 @@ def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
             "algorithm.norm_adv_by_std_in_grpo=false: the estimator `care` divides by the group's standard deviation,"
             " as the release does. Leave it true, or set algorithm.adv_estimator=grpo for advantages without it."
         )
-    manager = config.reward.reward_manager
-    if manager.name != "care" or manager.source != "register":
+    if (config.algorithm.get("filter_groups") or {}).get("enable"):
         yield (
-            f"reward.reward_manager.name={manager.name}, source={manager.source}: the bonus needs the answer span that"
-            " the manager `care` reports. Set reward.reward_manager.name=care reward.reward_manager.source=register."
-        )
-    if config.reward.num_workers < 1 and config.reward.reward_model.enable:
-        yield (
-            f"reward.num_workers={config.reward.num_workers} with reward.reward_model.enable=true: a reward model is"
-            " asked by reward workers. Set reward.num_workers to 1 or more."
+            "algorithm.filter_groups.enable=true: verl drops groups whose rewards are all the same before there is a"
+            " bonus to tell them apart, and each one that it replaces would count as a failed prompt. Set"
+            " algorithm.filter_groups.enable=false."
         )
     if rollout.temperature != 1 and uses_kl(config) and care.bonus != "none":
         yield (
@@ -108,12 +108,39 @@ def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
             f"care.kl_on={care.kl_on}, care.kl_parts={care.kl_parts}: there is no KL term to apply them to."
             " Set actor_rollout_ref.actor.use_kl_loss=true, or care.kl_on=all care.kl_parts=joint."
         )
+    if care.weighs_kl and (config.get("distillation") or {}).get("enabled"):
+        yield (
+            f"care.kl_on={care.kl_on}, care.kl_parts={care.kl_parts} with distillation.enabled=true: a distillation has"
+            " verl's own loss, which would ignore them. Set distillation.enabled=false, or care.kl_on=all"
+            " care.kl_parts=joint."
+        )
     if care.kl_parts == "separate" and actor.loss_agg_mode != "seq-mean-token-mean":
         yield (
             f"actor_rollout_ref.actor.loss_agg_mode={actor.loss_agg_mode} with care.kl_parts=separate: a mean over the"
             " reasoning and one over the answer exist only where each response has a mean of its own."
             " Set actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean, or care.kl_parts=joint."
         )
+
+
+def _rewards(config: DictConfig) -> Iterator[str]:
+    manager = config.reward.reward_manager
+    if manager.name != "care" or manager.source != "register":
+        yield (
+            f"reward.reward_manager.name={manager.name}, source={manager.source}: the bonus needs the answer span that"
+            " the manager `care` reports. Set reward.reward_manager.name=care reward.reward_manager.source=register."
+        )
+    if config.reward.num_workers < 1 and config.reward.reward_model.enable:
+        yield (
+            f"reward.num_workers={config.reward.num_workers} with reward.reward_model.enable=true: a reward model is"
+            " asked by reward workers. Set reward.num_workers to 1 or more."
+        )
+    for key in ("custom_reward_function.path", "reward.custom_reward_function.path"):
+        path = OmegaConf.select(config, key)
+        if path:
+            yield (
+                f"{key}={path}: the manager `care` would never call it. A rule of yours is a function and a line in"
+                f" GRADERS of verl_care/rewards/grading.py, for rows with its extra_info.problem_type. Set {key}=null."
+            )
 
 
 def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
@@ -156,49 +183,6 @@ def _engines(care: CareConfig, config: DictConfig) -> Iterator[str]:
         )
 
 
-def _packing(config: DictConfig) -> Iterator[str]:
-    """What the packed engine does not do; each goes with care.packing=false."""
-    from verl_care.packing import architectures
-
-    actor_rollout_ref = config.actor_rollout_ref
-    model = actor_rollout_ref.model
-    found: list[tuple[str, Any, str]] = []
-    for role in ("actor", "ref"):
-        engine = actor_rollout_ref[role].fsdp_config
-        for node, key in ((actor_rollout_ref[role], role), (engine, f"{role}.fsdp_config")):
-            size = node.get("ulysses_sequence_parallel_size", 1)
-            if size != 1:
-                why = "Ulysses cuts a row where its groups are not"
-                found.append((f"{key}.ulysses_sequence_parallel_size", size, why))
-        if engine.get("pad_to_length", False):
-            found.append((f"{role}.fsdp_config.pad_to_length", True, "a packed row is not padded"))
-        precision = (engine.get("mixed_precision") or {}).get("param_dtype", "bf16")
-        if config.trainer.device == "cuda" and precision in ("fp32", "float32"):
-            key = f"{role}.fsdp_config.mixed_precision.param_dtype"
-            found.append((key, precision, "flash attention computes in bf16 or fp16"))
-    if model.get("use_fused_kernels", False):
-        why = "verl's fused kernels want one next token per place, and the prompt's last has several"
-        found.append(("model.use_fused_kernels", True, why))
-    for key, value, why in found:
-        yield (
-            f"actor_rollout_ref.{key}={value}: {why}. Set care.packing=false, or leave actor_rollout_ref.{key} as it is"
-            " in care_base."
-        )
-    agent = actor_rollout_ref.rollout.agent
-    loop, manager = agent.default_agent_loop, agent.get("agent_loop_manager_class")
-    if loop not in ("care", "single_turn_agent") or manager:
-        yield (
-            f"actor_rollout_ref.rollout.agent.default_agent_loop={loop}, agent_loop_manager_class={manager}: packing"
-            " stores a prompt's pixels once, which the loop `care` and its manager do. Set care.packing=false, or"
-            " default_agent_loop=care and agent_loop_manager_class=null."
-        )
-    if (config.get("distillation") or {}).get("enabled"):
-        yield "distillation.enabled=true: a teacher's logits are not packed. Set care.packing=false."
-    problem = architectures.problem_of_folder(Path(str(model.path)).expanduser())
-    if problem:
-        yield f"actor_rollout_ref.model.path={model.path}: {problem}. Set care.packing=false."
-
-
 def _checkpoints(config: DictConfig) -> Iterator[str]:
     from verl_care.checkpoints import missing_files
 
@@ -221,7 +205,7 @@ def _checkpoints(config: DictConfig) -> Iterator[str]:
             f"trainer.resume_mode={trainer.resume_mode}: verl knows no such mode, and would stop once every model is"
             " loaded. Set trainer.resume_mode to auto, disable or resume_path."
         )
-    elif trainer.resume_mode == "resume_path":
+    elif trainer.resume_mode == "resume_path" and not _from_home(trainer.resume_from_path):
         path = str(trainer.resume_from_path)
         missing = missing_files(path) if re.search(r"global_step_\d+$", path) else ["global_step_<step> at its end"]
         if missing:
@@ -233,17 +217,27 @@ def _checkpoints(config: DictConfig) -> Iterator[str]:
 
 
 def _paths(config: DictConfig) -> Iterator[str]:
+    trainer, root = config.trainer, str(config.trainer.default_local_dir)
+    for key in FOLDERS:
+        folder = trainer.get(key)
+        if _from_home(folder) and not folder.startswith(f"{root}/"):
+            yield _not_expanded(f"trainer.{key}", folder)
     for key in ("train_files", "val_files"):
         value = config.data[key]
         files = list(value) if isinstance(value, ListConfig) else [value]
         if not value:
             yield f"data.{key}={value}: verl needs one. Set data.{key} to a parquet file, or a list of them."
         for file in files if value else ():
-            if "://" not in str(file) and not Path(str(file)).expanduser().exists():
+            if _from_home(file):
+                yield _not_expanded(f"data.{key}", file)
+            elif "://" not in str(file) and not Path(str(file)).exists():
                 yield f"data.{key}={file}: no such file{_looked_up(file)}. Set data.{key} to your parquet file."
 
     model = str(config.actor_rollout_ref.model.path)
-    folder = Path(model).expanduser()
+    folder = Path(model)
+    if _from_home(model):
+        yield _not_expanded("actor_rollout_ref.model.path", model)
+        return
     if "://" in model or (HUB_NAME.fullmatch(model) and not folder.exists()):
         return
     if not (folder / "config.json").is_file():
@@ -255,5 +249,14 @@ def _paths(config: DictConfig) -> Iterator[str]:
         )
 
 
+def _from_home(path: Any) -> bool:
+    return isinstance(path, str) and path.startswith("~")
+
+
+def _not_expanded(key: str, path: str) -> str:
+    """A shell expands ~ at the beginning of a word, which an override's value is not; verl never does."""
+    return f"{key}={path}: neither the shell nor verl replaces this ~. Set {key}={os.path.expanduser(path)}."
+
+
 def _looked_up(path: Any) -> str:
-    return "" if Path(str(path)).expanduser().is_absolute() else f" (looked up from {Path.cwd()})"
+    return "" if Path(str(path)).is_absolute() else f" (looked up from {Path.cwd()})"

@@ -20,10 +20,10 @@ class CareRun(Callback):
     """Stops a wrong configuration in its first second, and leaves no shared memory behind."""
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        from verl_care import settings, shared_memory
+        from verl_care import resume_checks, settings, shared_memory
 
         try:
-            settings.check(config)
+            resume_checks.check(settings.check(config), config)
             self.prepare(config)
             _make_ready(config)
         except settings.CareConfigError as error:

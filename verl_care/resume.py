@@ -1,14 +1,22 @@
-"""Where a run goes on: the newest complete checkpoint, the one that is named, or nowhere. Said or refused clearly."""
+"""Where a run goes on: the newest complete checkpoint, the one that is named, or nowhere. Said or refused clearly.
+
+A run that goes on from an earlier step ends the branch that was trained behind it: `begin` clears it away.
+"""
 
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 from verl_care import checkpoints
+from verl_care.report.dumps import ROLLOUTS, VALIDATION
 
 logger = logging.getLogger(__name__)
+
+METRICS, CONFIG = "metrics.jsonl", "config.yaml"
 
 
 def newest(root: Path) -> Path | None:
@@ -36,12 +44,44 @@ def check(folder: str, ranks: int) -> None:
             f" {', '.join(missing[:3])}. Name another folder, or set trainer.resume_mode=auto for the newest complete"
             " one"
         )
-    saved = checkpoints.world_size_of(folder)
+    saved = checkpoints.mark_of(folder).world_size
     if saved != ranks:
         raise ValueError(
             f"{folder} was saved by {saved} ranks, and this run has {ranks}: every rank reads its own shards. Set"
             " trainer.nnodes and trainer.n_gpus_per_node as they were"
         )
+
+
+def begin(root: Path, step: int) -> None:
+    """Make `root` the folder of a training that goes on behind `step`: what is there of later steps is void.
+
+    Metrics stay, in a part that says how far they count. Checkpoints and dumps go to `abandoned_<n>`, with the
+    configuration that made them, so that nothing finds them and one can still go on from them. A start at step 0 has
+    nothing before it, not even a validation.
+    """
+    keep_metrics(root / METRICS, step)
+    last = step or -1
+    folders = [folder for folder in checkpoints.complete(root) if (checkpoints.step_of(folder) or 0) > last]
+    dumps = [dump for name in (VALIDATION, ROLLOUTS) for dump in _dumps(root / name, last)]
+    if not folders and not dumps:
+        return
+    aside = next(place for place in (root / f"abandoned_{n}" for n in count(1)) if not place.exists())
+    aside.mkdir()
+    if (root / CONFIG).exists():
+        shutil.copy(root / CONFIG, aside)
+    for path in (*reversed(folders), *dumps):  # the newest first: after a kill here it is not what is found
+        place = aside / path.relative_to(root)
+        place.parent.mkdir(exist_ok=True)
+        path.rename(place)
+    moved = ", ".join([*(folder.name for folder in folders), *([f"{len(dumps)} dumps"] if dumps else ())])
+    logger.warning("training begins behind step %d: %s of an earlier branch moved to %s", step, moved, aside)
+
+
+def _dumps(folder: Path, last: int) -> Iterator[Path]:
+    """verl's dumps there of steps behind `last`."""
+    for path in folder.glob("*.jsonl"):
+        if path.stem.isdecimal() and int(path.stem) > last:
+            yield path
 
 
 def keep_metrics(log: Path, step: int) -> None:

@@ -35,9 +35,10 @@ class WholeCheckpoints:
 
     @property
     def _keep(self) -> int | None:
-        """How many actors stay; None or 0: all."""
+        """How many actors stay; None: all. So verl takes what is below 1 too (checkpoint_manager.py:194)."""
         trainer = self.config.trainer
-        return 1 if trainer.get("remove_previous_ckpt_in_save") else trainer.max_actor_ckpt_to_keep
+        keep = 1 if trainer.get("remove_previous_ckpt_in_save") else trainer.max_actor_ckpt_to_keep
+        return keep if isinstance(keep, int) and keep > 0 else None
 
     def _save_checkpoint(self) -> None:
         folder = self.checkpoint_root / f"global_step_{self.global_steps}"
@@ -66,6 +67,7 @@ class WholeCheckpoints:
             folder = resume.newest(self.checkpoint_root)
             if folder is None:
                 self.global_steps = 0
+                self._begin()
                 return
             with open_dict(self.config):
                 # verl would read the step from a file that a killed run may have left empty.
@@ -73,11 +75,21 @@ class WholeCheckpoints:
         if trainer.resume_mode == "resume_path":
             resume.check(trainer.resume_from_path, self.actor_rollout_wg.world_size)
         super()._load_checkpoint()  # type: ignore[misc]
-        if keep := self._keep:
-            # Those that the run had kept count; what is older was left there on purpose.
-            self._saved = checkpoints.complete_up_to(self.checkpoint_root, self.global_steps)[-keep:]
         if self.global_steps > 0 and self.use_reference_policy:
             self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))
+        self._begin()  # once everything is loaded
+        if keep := self._keep:
+            # Those that the run had kept count; what is older was left there on purpose.
+            self._saved = checkpoints.complete(self.checkpoint_root)[-keep:]
+
+    def _begin(self) -> None:
+        """What the folder holds of later steps is of a branch that ends here; of another training, all of it is."""
+        trainer = self.config.trainer
+        if trainer.get("val_only"):  # nothing is trained, so nothing is void
+            return
+        root = self.checkpoint_root
+        goes_on_here = self.global_steps > 0 and Path(trainer.resume_from_path).resolve().parent == root.resolve()
+        resume.begin(root, self.global_steps if goes_on_here else 0)
 
     def _check_that_nodes_share_the_folder(self) -> None:
         """Each rank writes its own part of a checkpoint, and only one that has all parts is complete.

@@ -140,6 +140,22 @@ def test_how_many_checkpoints_verl_keeps():
     save = source(trainer_base.PPOTrainer._save_checkpoint)
     for key in ('get("max_actor_ckpt_to_keep", None)', 'get("remove_previous_ckpt_in_save", False)'):
         seam(f"self.config.trainer.{key}" in save, f"trainer.{key} is read there", "WholeCheckpoints._save_checkpoint")
+    from verl.utils.checkpoint.checkpoint_manager import BaseCheckpointManager
+
+    keeping = source(BaseCheckpointManager.register_checkpoint)
+    seam("max_ckpt_to_keep > 0" in keeping, "a number below 1 keeps all", "WholeCheckpoints._keep")
+
+
+def test_which_sizes_divide_others():
+    from verl.workers import engine_workers
+
+    update = source(engine_workers.TrainingWorker.train_mini_batch)
+    divides = "mini_batch_size % self.engine.get_data_parallel_size() == 0"
+    seam(divides in update, "ranks divide the responses of an update", "size_checks._updates")
+    servers = source(engine_workers.ActorRolloutRefWorker.init_model)
+    seam("self.world_size % infer_world_size == 0" in servers, "servers divide the ranks", "size_checks._servers")
+    padding = source(trainer_base.PPOTrainer._balance_batch)
+    seam("upsample_batch_to_divisible_size(" in padding, "a batch is filled up", "size_checks._updates")
 
 
 # ---------------------------------------------------------------- logging

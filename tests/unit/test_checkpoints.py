@@ -198,4 +198,6 @@ class TestOrphans:
             assert "global_step_1/reference: this part" in caplog.text
         assert remove_orphans(tmp_path) == ["global_step_1"]
         assert keep_newest([second, third], 2) == [second, third]
-        assert keep_newest([second, third], None) == [second, third]
+        for every in (None, 0, -1):  # verl keeps all where the number is below 1
+            assert keep_newest([second, third], every) == [second, third]
+            assert missing_files(second) == missing_files(third) == []

@@ -202,6 +202,18 @@ def test_questions_of_a_validation_are_the_same_at_every_step(run):
     assert [entry["questions"] for entry in payload["runs"][0]["validation"]] == [20, 20]  # the means are of all
 
 
+def test_a_dump_that_was_set_aside_leaves_a_page_that_is_served(run):
+    for step in (0, 5):
+        dump(run / "validation", step, validated("0", 1.0))
+    collector = Collector([run])
+    collector.update()
+    assert [entry["step"] for entry in collector.payload()["runs"][0]["validation"]] == [0, 5]
+    (run / "validation/5.jsonl").rename(run / "5.jsonl")
+    assert collector.update()
+    assert [entry["step"] for entry in collector.payload()["runs"][0]["validation"]] == [0]
+    assert not collector.update()
+
+
 def test_hostile_text_is_text(run):
     jsonl.append(
         run / "groups.jsonl.zst",

@@ -18,6 +18,9 @@ VERL_CASES = [
     ("algorithm.adv_estimator", "gae", "group-relative", "algorithm.adv_estimator=care"),
     ("algorithm.norm_adv_by_std_in_grpo", False, "standard deviation", "algorithm.adv_estimator=grpo"),
     ("reward.reward_manager.name", "naive", "the answer span", "reward.reward_manager.name=care"),
+    ("algorithm.filter_groups.enable", True, "before there is a bonus", "algorithm.filter_groups.enable=false"),
+    ("custom_reward_function.path", "mine.py", "never call it", "GRADERS of verl_care/rewards/grading.py"),
+    ("reward.custom_reward_function.path", "mine.py", "never call it", "Set reward.custom_reward_function.path=null"),
     ("reward.reward_manager.source", "importlib", "the answer span", "reward.reward_manager.source=register"),
     ("actor_rollout_ref.actor.strategy", "fsdp", "needs FSDP2", "actor_rollout_ref.actor.strategy=fsdp2"),
     ("actor_rollout_ref.ref.strategy", "megatron", "needs FSDP2", "actor_rollout_ref.ref.strategy=fsdp2"),
@@ -209,7 +212,42 @@ def test_models_that_are_not_on_this_disk_are_not_looked_for(config, path):
     check(config)
 
 
-@pytest.mark.parametrize("path", ["./Qwen/Model", "../Model", "/Qwen/Model", "~/Qwen/Model", "runs/a/model"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"trainer.{name}" for name in ("default_local_dir", "resume_from_path", "rollout_data_dir")),
+        *("data.train_files", "data.val_files", "actor_rollout_ref.model.path"),
+    ],
+)
+def test_a_home_that_nobody_fills_in(config, key, monkeypatch):
+    """verl would make ./~/there, in every worker's own folder."""
+    monkeypatch.setenv("HOME", "/home/me")
+    put(config, key, ["~/there"] if key == "data.val_files" else "~/there")
+    put(config, "trainer.resume_mode", "resume_path" if key == "trainer.resume_from_path" else "auto")
+    assert message(config) == f"{key}=~/there: neither the shell nor verl replaces this ~. Set {key}=/home/me/there."
+
+
+def test_a_home_is_said_once(config):
+    put(config, "trainer.default_local_dir", "~/run")
+    put(config, "trainer.validation_data_dir", "~/run/validation")  # as it is in care_base
+    assert len(message(config).splitlines()) == 1
+
+
+@pytest.mark.parametrize("weighing", [{"kl_on": "accurate"}, {"kl_parts": "separate"}])
+def test_a_weighted_kl_term_in_a_distillation(config, weighing):
+    for name, value in weighing.items():
+        put(config, f"care.{name}", value)
+    put(config, "care.packing", False)
+    put(config, "actor_rollout_ref.actor.use_kl_loss", True)
+    check(config)
+    put(config, "distillation.enabled", True)
+    assert "a distillation has verl's own loss, which would ignore them" in message(config)
+    put(config, "care.kl_on", "all")
+    put(config, "care.kl_parts", "joint")
+    check(config)
+
+
+@pytest.mark.parametrize("path", ["./Qwen/Model", "../Model", "/Qwen/Model", "runs/a/model"])
 def test_model_folders_are_looked_for(config, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put(config, "actor_rollout_ref.model.path", path)

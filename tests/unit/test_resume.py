@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.test_checkpoints import save
 from verl_care import resume
-from verl_care.checkpoints import MARK
+from verl_care.checkpoints import MARK, latest_complete
 
 
 @pytest.fixture
@@ -40,6 +40,38 @@ def test_one_that_is_named(tmp_path):
     (folder / "data.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"global_step_4 is no complete .*: no data\.pt\. Name another"):
         resume.check(str(folder), ranks=2)
+
+
+def test_what_lies_behind_a_start_is_set_aside(tmp_path, told):
+    for step in (4, 8):
+        save(tmp_path, step)
+    killed = save(tmp_path, 9)
+    (killed / MARK).unlink()  # nothing finds it, and the next save writes over it
+    (tmp_path / "config.yaml").write_text("care: {}")
+    (tmp_path / "metrics.jsonl").write_text("logged")
+    for name in ("validation/0", "validation/4", "validation/8", "rollouts/4", "rollouts/5", "rollouts/notes"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.jsonl").write_text(name)
+    resume.begin(tmp_path, 4)
+    aside = tmp_path / "abandoned_1"
+    assert told() == [f"training begins behind step 4: global_step_8, 2 dumps of an earlier branch moved to {aside}"]
+    assert files(aside) == {"config.yaml", "validation/8.jsonl", "rollouts/5.jsonl"}
+    assert latest_complete(aside)[0] == aside / "global_step_8"
+    assert latest_complete(tmp_path)[0] == tmp_path / "global_step_4"
+    left = {"config.yaml", "metrics.until_step_4.jsonl", "validation/0.jsonl", "validation/4.jsonl"}
+    assert files(tmp_path) == left | {"rollouts/4.jsonl", "rollouts/notes.jsonl"}
+    resume.begin(tmp_path, 4)  # the same again: nothing is left to move
+    assert not (tmp_path / "abandoned_2").exists()
+    resume.begin(tmp_path, 0)  # anew: not even the validation before it
+    assert files(tmp_path) == {"config.yaml", "metrics.until_step_4.jsonl", "rollouts/notes.jsonl"}
+    assert latest_complete(tmp_path)[0] is None
+    assert (tmp_path / "abandoned_2/validation/0.jsonl").exists()
+
+
+def files(root):
+    """Outside of checkpoints."""
+    found = [*root.glob("*.*"), *root.glob("validation/*"), *root.glob("rollouts/*")]
+    return {str(path.relative_to(root)) for path in found}
 
 
 def test_metrics_of_every_start_are_kept(tmp_path):

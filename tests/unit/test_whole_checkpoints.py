@@ -54,7 +54,8 @@ class Verl:
                 raise KeyboardInterrupt
 
     def _load_checkpoint(self) -> None:
-        self.global_steps = int(self.config.trainer.resume_from_path.rpartition("_")[2])
+        if self.config.trainer.resume_mode == "resume_path":
+            self.global_steps = int(self.config.trainer.resume_from_path.rpartition("_")[2])
 
 
 def write(folder: Path, part: str) -> None:
@@ -108,6 +109,8 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_one_before(tmp_path):
     ("keep", "more", "steps"),
     [
         (None, {}, [1, 2, 3]),
+        (0, {}, [1, 2, 3]),
+        (-1, {}, [1, 2, 3]),
         (2, {}, [2, 3]),
         (5, {}, [1, 2, 3]),
         (None, {"remove_previous_ckpt_in_save": True}, [3]),
@@ -129,10 +132,39 @@ def test_what_was_kept_on_purpose_stays(tmp_path):
     newest = trainer(tmp_path, keep=1)
     newest._load_checkpoint()
     assert saved(newest, 8) == ["global_step_2", "global_step_4", "global_step_8"]
-    # from the middle: later ones are not of this training, until it comes there itself
-    earlier = trainer(tmp_path, keep=1, resume_mode="resume_path", resume_from_path=f"{tmp_path}/global_step_4")
+
+
+def test_an_abandoned_branch_is_not_found_again(tmp_path, caplog):
+    first = trainer(tmp_path, keep=None)
+    saved(first, 2, 4, 6)
+    earlier = trainer(tmp_path, resume_mode="resume_path", resume_from_path=f"{tmp_path}/global_step_2")
     earlier._load_checkpoint()
-    assert saved(earlier, 6) == ["global_step_2", "global_step_6", "global_step_8"]
+    assert f"behind step 2: global_step_4, global_step_6 of an earlier branch moved to {tmp_path}/aband" in caplog.text
+    killed = trainer(tmp_path)  # before it saved anything, and started again with auto
+    killed._load_checkpoint()
+    assert killed.global_steps == 2
+    assert saved(killed, 3) == ["global_step_3"]
+    # what was set aside is whole, and one can go back to it
+    back = trainer(tmp_path, resume_mode="resume_path", resume_from_path=f"{tmp_path}/abandoned_1/global_step_6")
+    back._load_checkpoint()
+    assert back.global_steps == 6
+    assert latest_complete(tmp_path)[0] is None  # step 3 is of another branch than what this goes on from
+    assert latest_complete(tmp_path / "abandoned_2")[0] == tmp_path / "abandoned_2" / "global_step_3"
+
+
+def test_a_training_that_starts_anew_finds_nothing_of_the_one_before(tmp_path):
+    saved(trainer(tmp_path, keep=None), 2, 4)
+    trainer(tmp_path, resume_mode="disable")._load_checkpoint()
+    again = trainer(tmp_path)
+    again._load_checkpoint()
+    assert again.global_steps == 0
+
+
+def test_a_validation_of_an_earlier_step_abandons_nothing(tmp_path):
+    saved(trainer(tmp_path, keep=None), 2, 4)
+    place = f"{tmp_path}/global_step_2"
+    trainer(tmp_path, resume_mode="resume_path", resume_from_path=place, val_only=True)._load_checkpoint()
+    assert latest_complete(tmp_path)[0] == tmp_path / "global_step_4"
 
 
 def test_a_start_from_elsewhere_removes_nothing(tmp_path):

@@ -31,11 +31,13 @@ class DumpReader:
         Raises:
             ValueError: a damaged line, see `jsonl.read`.
         """
-        changed = False
-        for path in self._folder.glob("*.jsonl"):
-            if not (path.stem.isascii() and path.stem.isdigit()):
-                continue
-            step, status = int(path.stem), path.stat()
+        files = {int(p.stem): p for p in self._folder.glob("*.jsonl") if p.stem.isascii() and p.stem.isdigit()}
+        gone = self._seen.keys() - files.keys()  # set aside, as the training went back behind them
+        for step in gone:
+            del self._seen[step], self.groups[step]
+        changed = bool(gone)
+        for step, path in files.items():
+            status = path.stat()
             state = status.st_size, status.st_mtime_ns
             if self._seen.get(step) != state:
                 self._seen[step] = state

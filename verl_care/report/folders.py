@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import yaml
 
+from verl_care.config_checks import is_number
 from verl_care.data.budget import VideoBudget
 from verl_care.evaluation import rows as evaluation
 from verl_care.evaluation.scoring.rules import Rules, read_response
@@ -246,10 +247,6 @@ def _shareable(value: Any) -> Any:
         named = ((clean(key), below) for key, below in value.items())
         return {name: _shareable(below) for name, below in named if not _SECRET.search(name)}
     return [_shareable(below) for below in value] if isinstance(value, list) else value
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _scalar(value: Any) -> Scalar:

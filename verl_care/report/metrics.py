@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +53,22 @@ class MetricsReader:
         return changed
 
     def logged(self) -> Logged:
-        """By step. What a killed run logged behind the step that it was resumed from does not count."""
-        files = sorted(self._folder.glob("metrics*.jsonl"), key=lambda path: path.stat().st_mtime)
+        """By step. What lies behind the step of any later start does not count: each goes back behind all before."""
+        files = sorted(self._folder.glob("metrics*.jsonl"), key=lambda path: (_end(path) == inf, path.stat().st_mtime))
         logged: Logged = {}
-        for path in files:
-            part = self._parts.get(path.stat().st_ino, _Part())
-            resumed_from = _PART.match(path.name)
-            for row in part.rows:
+        for place, path in enumerate(files):
+            end = min(map(_end, files[place:]))
+            for row in self._parts.get(path.stat().st_ino, _Part()).rows:
                 step, data = whole(row.get("step")), row.get("data")
-                if step is None or not isinstance(data, dict):
-                    continue
-                if resumed_from is None or step <= int(resumed_from[1]):
+                if step is not None and isinstance(data, dict) and step <= end:
                     logged.setdefault(step, {}).update(data)
         return logged
+
+
+def _end(path: Path) -> float:
+    """The last step of a part that counts; a start at step 0 leaves nothing of what was logged before it."""
+    resumed_from = _PART.match(path.name)
+    return int(resumed_from[1]) or -1 if resumed_from else inf
 
 
 def curves(logged: Logged) -> dict[str, Metric]:

@@ -73,6 +73,10 @@ class CareAgentLoop(SingleTurnAgentLoop):
             kwargs |= {"video_metadata": self._video_metadata, "do_sample_frames": False}
         return kwargs
 
+    @staticmethod
+    def build_sglang_video_payload(videos: Any, mm_inputs: dict[str, Any]) -> None:
+        """Nothing. SGLang alone reads it, and verl 0.9.1 would store its pixels in the row of every response."""
+
 
 class SameServer(wrapt.ObjectProxy):
     """verl's client, for which the responses to a prompt are one session: its router keeps a session on one server.

@@ -25,11 +25,6 @@ def updates_per_batch(config: DictConfig) -> int:
     return actor.ppo_epochs * -(-config.data.train_batch_size // actor.ppo_mini_batch_size)
 
 
-def rows_per_update(config: DictConfig) -> int:
-    """Responses of one optimizer step, over all ranks; verl pads a batch to a multiple of it."""
-    return config.actor_rollout_ref.actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n
-
-
 def needs_old_log_probs(config: DictConfig) -> Iterator[str]:
     """The settings that need log-probabilities from before the update, as `key=value`."""
     actor, algorithm = config.actor_rollout_ref.actor, config.algorithm

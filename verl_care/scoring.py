@@ -16,7 +16,8 @@ from verl_care.algorithm.consistency import ConsistencyBonus, answer_likelihood,
 from verl_care.algorithm.spans import span_mask
 from verl_care.packing.batching import order_by_groups
 from verl_care.packing.engine import WANTED
-from verl_care.records.row_keys import prompt_of
+from verl_care.packing.rows import column
+from verl_care.records.row_keys import order_of, prompt_of
 from verl_care.rewards.manager import NO_SPAN
 
 ANSWER_MASK = "answer_mask"
@@ -40,7 +41,16 @@ class Graded:
 
     @classmethod
     def of(cls, batch: tq.KVBatchMeta) -> Graded:
+        """Raises:
+        ValueError: an agent loop has returned several outputs for a response.
+        """
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
+        if several := [key for key in keys if order_of(key)[2] > 0]:
+            raise ValueError(
+                f"row {several[0]}: the agent loop returned several outputs for one response. verl 0.9.1 gives each the"
+                " answer span of the last, whose tokens are others. Set"
+                " actor_rollout_ref.rollout.agent.default_agent_loop to a loop that returns one, such as care"
+            )
         data = tq.kv_batch_get(keys=keys, partition_id=str(batch.partition_id), select_fields=["uid", "extra_fields"])
         extras = column(data, "extra_fields")
         infos = [extra["reward_extra_info"] for extra in extras]
@@ -135,9 +145,3 @@ def shares_of(batch: tq.KVBatchMeta, ranks: int) -> list[list[str]]:
         ranks,
     )
     return [[batch.keys[row] for row in share] for share in shares]
-
-
-def column(data: TensorDict, name: str) -> list[Any]:
-    """One entry per response, however TransferQueue packed them (nested or dense tensor, list of objects)."""
-    values: Any = data[name]
-    return list(values.unbind()) if isinstance(values, torch.Tensor) else list(values)

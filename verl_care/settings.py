@@ -104,11 +104,6 @@ class CareConfig:
                     f"care.consistency_measures={list(self.consistency_measures)}: {name} is none of"
                     f" {', '.join(MEASURES)}. Set care.consistency_measures to some of them, or to []."
                 )
-        if self.likelihood_calibration and (problem := _unusable(Path(self.likelihood_calibration))):
-            yield (
-                f"care.likelihood_calibration={self.likelihood_calibration}: {problem}. Set care.likelihood_calibration"
-                " to a file of `python -m verl_care.evaluation calibrate`, or to null."
-            )
         for key, why in (
             ("bonus_coefficient", "below 0 it would punish consistency"),
             ("consistency_margin", "below 0 not even a response at its group's mean would get the bonus"),
@@ -189,14 +184,14 @@ class CareConfig:
 
 
 def check(config: DictConfig) -> CareConfig:
-    """The settings of `config`, after every check that needs no GPU.
+    """The settings of `config`, after every check that needs no GPU: at a run's start, and by its trainer.
 
     Raises:
         CareConfigError: with one line for everything that is wrong.
     """
     try:
         care = CareConfig.from_config(config)
-        problems = list(config_checks.conflicts(care, config))
+        problems = [*_calibration(care.likelihood_calibration), *config_checks.conflicts(care, config)]
     except OmegaConfBaseException as error:  # a key that is not there, or one that refers to none
         raise CareConfigError(f"the configuration cannot be read: {error}") from error
     if problems:
@@ -204,17 +199,20 @@ def check(config: DictConfig) -> CareConfig:
     return care
 
 
-def _unusable(path: Path) -> str | None:
-    """Why a file cannot be used as a calibration; None if it can."""
+def _calibration(file: str | None) -> Iterator[str]:
+    """Read by the trainer alone, so looked for by `check` and not by `CareConfig`: rollout workers are elsewhere."""
     from verl_care.consistency_measures.calibration import Calibration
 
+    if not file:
+        return
     try:
-        Calibration.load(path)
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-    except ValueError as error:
-        return str(error)
-    return None
+        Calibration.load(Path(file))
+    except (OSError, ValueError) as error:
+        problem = f"it cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+        yield (
+            f"care.likelihood_calibration={file}: {problem}. Set care.likelihood_calibration to a file of"
+            " `python -m verl_care.evaluation calibrate`, or to null."
+        )
 
 
 def _is_words(value: Any) -> bool:

@@ -99,7 +99,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(log_file))
         os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
         OmegaConf.save(self.config, root / "config.yaml", resolve=True)
-        self.groups = GroupLog(root, self.tokenizer, self.care)
+        self.groups = GroupLog(root, self.tokenizer, self.care, self.config.actor_rollout_ref.rollout)
         self.groups.start(self.global_steps, str(self.config.trainer.experiment_name))
         super().fit(agent_loop_manager)
 
@@ -128,10 +128,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         return metrics | {"val-aux/care/media_failures": self.failed_prompts.media_failures()}
 
     def _compute_old_log_prob(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
-        # An agent loop may return several rows a response, and then a batch is more than one update.
-        if self.on_policy and len(batch) == on_policy.rows_per_update(self.config):
-            return batch
-        return super()._compute_old_log_prob(batch, metrics)
+        return batch if self.on_policy else super()._compute_old_log_prob(batch, metrics)
 
     def _balance_batch(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> tq.KVBatchMeta:
         batch = super()._balance_batch(batch, metrics, *args, **kwargs)

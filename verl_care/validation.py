@@ -28,6 +28,7 @@ from verl_care.consistency_measures.calibration import Calibration
 from verl_care.consistency_measures.contradiction import contradiction
 from verl_care.consistency_measures.summary import PREFIX, validation_metrics
 from verl_care.packing import media
+from verl_care.packing.rows import column
 from verl_care.settings import CareConfig
 from verl_care.time_limit import within
 
@@ -66,7 +67,7 @@ class Answers:
     def of(cls, batch: tq.KVBatchMeta, tokenizer: Any) -> Answers:
         fields = ["responses", "raw_prompt", "extra_info", "extra_fields"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=str(batch.partition_id), select_fields=fields)
-        responses, messages, infos, extras = (scoring.column(data, name) for name in fields)
+        responses, messages, infos, extras = (column(data, name) for name in fields)
         ids = [response.tolist() for response in responses]
         return cls(
             keys=list(batch.keys),

@@ -20,9 +20,10 @@ _on_all_ranks = register(dispatch_mode=Dispatch.ONE_TO_ALL)  # type: ignore[attr
 
 
 def _share_cores() -> None:
-    """Ray gives an actor one OpenMP thread, unless the user says otherwise. The reference lives in host memory, and so
-    does what is offloaded: their updates are the processor's work, for which the node's ranks share its cores."""
-    if torch.get_num_threads() == 1:
+    """Ray gives an actor one OpenMP thread, and one that was forked keeps all of its server's. The reference lives in
+    host memory, and so does what is offloaded; on a CPU everything does. So the node's ranks share the cores that they
+    may run on, unless the user says otherwise: OMP_NUM_THREADS=1 is Ray's own, any other is not."""
+    if os.environ.get("OMP_NUM_THREADS", "1") == "1":
         ranks = int(os.environ.get("RAY_LOCAL_WORLD_SIZE", 1))
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 

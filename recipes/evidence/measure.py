@@ -98,7 +98,7 @@ def measure(responses: Sequence[Response], likelihoods: Sequence[float] | None =
         "length": np.mean([r.length for r in responses]),
     }
     if all(r.lamps_letter is not None for r in responses):
-        found["lamp"] = np.mean([r.lamps_letter for r in responses])
+        found["lamp"] = np.mean([bool(r.lamps_letter) for r in responses])
         wrong = np.array([not r.lamp_right for r in responses])
         found |= {"lamp_wrong": right_letter[wrong].mean()} if wrong.any() else {}
     if likelihoods is not None:

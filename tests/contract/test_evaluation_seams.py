@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker, _agent_loop_registry
+from verl.experimental.agent_loop.agent_loop import (
+    AgentLoopMetrics,
+    AgentLoopOutput,
+    AgentLoopWorker,
+    _agent_loop_registry,
+)
 from verl.trainer.ppo.metric_utils import process_validation_metrics
 from verl.trainer.ppo.v1 import agent_loop_tq, get_trainer_cls, trainer_base, trainer_sync
+from verl.utils import hf_processor
 from verl.utils import tensordict_utils as tu
 from verl.utils.dataset import rl_dataset
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
+from recipes.quickstart.stages import CHECKPOINT
 from tests.contract.seams import in_order, parameters, seam, source, unpatched_source
 from tests.contract.test_seams_trainer import HOOKS
 from verl_care.evaluation.generate.agent_loop import EvaluationAgentLoop
@@ -105,6 +112,32 @@ def test_an_empty_answer_is_one_that_verl_takes():
     seam(output.as_dict()["responses"].tolist() == [5], "as_dict", "the same")
     score = source(AgentLoopWorker._compute_score)
     seam('"response_len": np.array([len(o.response_ids)' in score, "the reward sees its length", "the same")
+
+
+def test_an_answer_leaves_its_pixels_behind():
+    """As verl's worker makes a row of it: no pixels, and the positions of a text."""
+    worker = object.__new__(AgentLoopWorker)
+    worker.processor = processor = hf_processor(str(CHECKPOINT))
+    assert processor is not None
+    worker.tokenizer, worker.mm_processor_kwargs = processor.tokenizer, {}
+    frames = torch.zeros(4, 3, 56, 56, dtype=torch.uint8)
+    text, ids = "<|vision_start|><|video_pad|><|vision_end|>What next?", [9, 9, 9]
+    made = AgentLoopOutput(
+        prompt_ids=list(processor(text=[text], videos=[frames], do_sample_frames=False)["input_ids"][0]),
+        response_ids=ids,
+        response_mask=[1, 1, 1],
+        multi_modal_data={"videos": [(frames, {"fps": 2.0, "frames_indices": [0, 1, 2, 3], "total_num_frames": 4})]},
+        metrics=AgentLoopMetrics(),
+    )
+    loop = object.__new__(EvaluationAgentLoop)
+    loop.processor = processor
+    told = loop._without_media(made)
+    assert len(made.prompt_ids) - len(told.prompt_ids) == 8  # 2 temporal patches of 56 / 28 * 56 / 28
+    row = torch.tensor([*told.prompt_ids, *ids])
+    media = worker._compute_multi_modal_inputs(told, row)
+    assert not [name for name in media if "pixel" in name or "grid" in name]
+    positions = worker._compute_position_ids(row[None], torch.ones_like(row)[None], media)
+    assert positions[0, 1].tolist() == list(range(len(row)))
 
 
 # ---------------------------------------------------------------- servers without a training engine

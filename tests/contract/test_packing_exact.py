@@ -25,7 +25,8 @@ from benchmarks.engines import (
     start_engine,
 )
 from benchmarks.models import write_model
-from verl_care.packing.attention import MASKED, SPLIT
+from tests.unit.masked_attention import MASKED
+from verl_care.packing.attention import SPLIT
 from verl_care.packing.engine import use_packed_attention
 
 pytestmark = pytest.mark.timeout(600)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
+import types
 
 import numpy as np
 import pytest
@@ -32,6 +34,56 @@ def test_a_response_decodes_first_and_asks_for_kwargs_then(run_source):
 def test_the_kwargs_reach_the_server_and_the_training_side(run_source):
     handed_on = run_source.count("mm_processor_kwargs=mm_processor_kwargs")
     assert handed_on == 2, f"{VERSIONS}: vLLM and the actor must get one frame rate"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_row_holds_no_pixels_for_sglang(monkeypatch, ours):
+    """What verl's loop itself puts there: the pixels, once in each response."""
+    from verl.experimental.agent_loop import agent_loop, single_turn_agent_loop
+    from verl.workers.rollout.replica import TokenOutput
+
+    from verl_care.agent_loop import CareAgentLoop
+
+    kind = CareAgentLoop if ours else single_turn_agent_loop.SingleTurnAgentLoop
+    features = {"pixel_values_videos": torch.ones(16, 4), "video_grid_thw": torch.tensor([[1, 4, 4]])}
+
+    async def media(self, messages):
+        return {"videos": [("frames", {"fps": 2.0, "frames_indices": [0], "video_backend": "pyav"})]}
+
+    async def tokens(self, *args, mm_inputs_out, **kwargs):
+        mm_inputs_out.update(features)
+        return [1, 2]
+
+    async def generate(**request):
+        return TokenOutput(token_ids=[3])
+
+    async def merge(self, prompt_ids, token_ids, *args, **kwargs):
+        return types.SimpleNamespace(token_ids=[*prompt_ids, *token_ids]), [1], None
+
+    stand_ins = {
+        "process_multi_modal_info": media,
+        "ct_build_initial_tokens": tokens,
+        "ct_merge_assistant_token": merge,
+        "_assert_mm_supported": lambda self, found: None,
+        "_get_mm_processor_kwargs": lambda self, audio=None: {},
+    }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(agent_loop.AgentLoopBase, name, stand_in)
+    loop = object.__new__(kind)
+    loop.server_manager, loop.response_length = types.SimpleNamespace(generate=generate), 8
+    loop.rollout_config = types.SimpleNamespace(full_determinism=True)
+    row = asyncio.run(loop.run({}, raw_prompt=["a question"], uid="u")).as_dict()
+    del row["multi_modal_data"]  # verl does, before it stores the row
+    assert ("pixel_values_videos" in str(row)) is not ours, f"{VERSIONS}: CareAgentLoop.build_sglang_video_payload"
+
+
+def test_the_payload_is_for_sglang_alone():
+    from verl.workers.rollout.llm_server import LLMServerClient
+
+    text = inspect.getsource(LLMServerClient.generate)
+    taken = 'rollout.name == "sglang":\n                video_data = mm_processor_output'
+    assert text.count(taken) == 1, VERSIONS
+    assert text.count("mm_processor_output") == 3, f"{VERSIONS}: popped, and used there alone"
 
 
 def test_one_object_runs_one_response():

@@ -2,6 +2,7 @@
 
 import collections
 import os
+import pkgutil
 import sys
 import types
 
@@ -140,25 +141,24 @@ class TestPlugin:
 
 
 @pytest.mark.parametrize(
-    ("registry", "name"),
+    ("registry", "key", "name"),
     [
-        ("verl.trainer.ppo.v1.trainer_base.TRAINER_REGISTRY", "trainer care"),
-        ("verl.experimental.reward_loop.reward_manager.registry.REWARD_MANAGER", "reward manager care"),
-        ("verl.trainer.ppo.core_algos.ADV_ESTIMATOR_REGISTRY", "estimator care"),
-        ("verl.workers.engine.base.EngineRegistry._engines", "engine fsdp2"),
+        ("verl.trainer.ppo.v1.trainer_base.TRAINER_REGISTRY", "care", "trainer care"),
+        ("verl.trainer.ppo.v1.trainer_base.TRAINER_REGISTRY", "care_evaluate", "trainer care_evaluate"),
+        ("verl.experimental.reward_loop.reward_manager.registry.REWARD_MANAGER", "care", "reward manager care"),
+        ("verl.trainer.ppo.core_algos.ADV_ESTIMATOR_REGISTRY", "care", "estimator care"),
+        ("verl.experimental.agent_loop.agent_loop._agent_loop_registry", "care", "agent loop care"),
+        ("verl.experimental.agent_loop.agent_loop._agent_loop_registry", "care_evaluate", "agent loop care_evaluate"),
+        ("verl.workers.engine.base.EngineRegistry._engines", "packed_language_model", "engine packed_language_model"),
     ],
 )
-def test_an_empty_registry_is_named(monkeypatch, registry, name):
+def test_a_registration_that_was_lost_is_named(monkeypatch, registry, key, name):
     assert software.registries().status == OK  # fills them
-    holder, _, attribute = registry.rpartition(".")
-    module, _, cls = holder.rpartition(".")
-    target = getattr(sys.modules[module], cls) if cls == "EngineRegistry" else sys.modules[holder]
-    table = getattr(target, attribute)
-    for key in list(table):
-        monkeypatch.delitem(table, key)
+    monkeypatch.delitem(pkgutil.resolve_name(registry), key)
     found = software.registries()
     assert found.status == FAIL
-    assert found.text.startswith(name)
+    assert found.text.startswith(f"{name}: ")
+    assert ";" not in found.text  # and no other
 
 
 def test_a_config_that_hydra_does_not_find(monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import ray.exceptions
+from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
 
 from verl_care.agent_loop import CareAgentLoop
 from verl_care.data.decoders import MediaError
@@ -38,11 +39,18 @@ def ask(tmp_path, monkeypatch):
             seen.append(sampling_params)
             if isinstance(answer, Exception):
                 raise answer
-            return SimpleNamespace(prompt_ids=[2] * 10, response_ids=answer)
+            return AgentLoopOutput(
+                prompt_ids=[2] * 10,
+                response_ids=answer,
+                response_mask=[1] * len(answer),
+                multi_modal_data={"videos": ["a clip"]},
+                mm_processor_kwargs={"video_metadata": ["of the clip"]},
+                metrics=AgentLoopMetrics(),
+            )
 
         monkeypatch.setattr(CareAgentLoop, "run", run)
         loop = object.__new__(EvaluationAgentLoop)
-        loop.tokenizer = FakeTokenizer()
+        loop.tokenizer, loop.processor = FakeTokenizer(), None
         loop.config = SimpleNamespace(evaluation=SimpleNamespace(run=str(tmp_path)))
         loop.rollout_config = SimpleNamespace(response_length=4, prompt_length=20, max_model_len=None, seed=42)
         kwargs = {
@@ -70,8 +78,9 @@ def ask(tmp_path, monkeypatch):
         ([3, 4, 5, PAD], "cde", "stop"),
     ],
 )
-def test_an_answer_is_written_and_handed_on(ask, tmp_path, ids, text, finish):
-    assert ask(ids).response_ids == ids
+def test_an_answer_is_written_and_handed_on_without_its_clip(ask, tmp_path, ids, text, finish):
+    output = ask(ids)
+    assert (output.response_ids, output.multi_modal_data, output.mm_processor_kwargs) == (ids, {}, None)
     (row,) = read_rows(tmp_path)
     assert (row.response, row.finish, row.response_tokens, row.failure) == (text, finish, len(ids), None)
 

@@ -94,6 +94,7 @@ class TestComposed:
         config = make()
         assert not care_settings.check(config).needs_reference(config)
         assert config.actor_rollout_ref.rollout.load_format == "auto"
+        assert config.care.groups_per_step == 0  # GroupLog writes nothing, not even a start
 
     def test_general_video_has_32_frames_and_six_benchmarks(self, make, monkeypatch):
         monkeypatch.setenv("VERL_CARE_DATA", "/data")

@@ -22,9 +22,11 @@ from verl_care.settings import CareConfig
 WORDS = ["<think>", "so stir.", "</think>", "<answer", ">A", ">B", "</answer>", "<end>"]
 THINK, SO, CLOSE_THINK, OPEN, A, B, CLOSE, END = range(8)
 TOKENIZER = SimpleNamespace(
-    all_special_ids=[END],
+    eos_token_id=END,
+    pad_token_id=END,
     decode=lambda ids, skip_special_tokens: "".join(WORDS[token] for token in ids if token != END),
 )
+ROLLOUT = SimpleNamespace(prompt_length=4, response_length=6, max_model_len=None)
 nan = float("nan")
 
 
@@ -34,6 +36,7 @@ def row(uid, ids, reward, advantage, log_prob=nan, span=None, **info):
     graded = {"accuracy": 1.0, "format": 1.0, "answer_start": start, "answer_stop": stop, **info}
     return {
         "uid": uid,
+        "prompts": torch.tensor([SO] * 3),
         "responses": torch.tensor(ids),
         "rm_scores": torch.tensor([0.0] * (len(ids) - 1) + [reward]),
         "advantages": torch.full((len(ids),), advantage),
@@ -58,7 +61,7 @@ ROWS = {
     "u1_1_0": row("u1", [SO, OPEN, B, CLOSE, END], 1.0, -1.5, span=(2, 3), id="7", accuracy=0.0),
     "u1_0_0": row("u1", [SO, OPEN, A, CLOSE, END], 2.5, 1.5, log_prob=-0.5, span=(2, 3), id="7",
                   consistency_agreement=1.0, consistency_judge=None),
-    "u2_0_0": row("u2", [SO, SO], 0.0, 0.0, id="9", accuracy=0.0, format=0.0),
+    "u2_0_0": row("u2", [SO] * 6, 0.0, 0.0, id="9", accuracy=0.0, format=0.0),
 }  # fmt: skip
 
 
@@ -98,7 +101,7 @@ def judged(monkeypatch):
 
 
 def log(folder: Path, **care) -> GroupLog:
-    return GroupLog(folder, TOKENIZER, CareConfig(**{"groups_per_step": -1, **care}))
+    return GroupLog(folder, TOKENIZER, CareConfig(**{"groups_per_step": -1, **care}), ROLLOUT)
 
 
 def test_the_record_of_a_step(tmp_path, judged):
@@ -129,7 +132,7 @@ def test_the_record_of_a_step(tmp_path, judged):
     assert responses[1]["answer_tokens"] == [{"text": ">B", "log_prob": None}]
     assert (responses[1]["likelihood"], responses[1]["selected"]) == (None, False)
     assert responses[1]["measures"] == {"contradiction": 0.0}  # it concludes in stir and answers B, pour
-    # cut off, and without an answer
+    # cut off at 6 tokens, and without an answer
     assert by_uid["u2"]["threshold"] is None
     (cut,) = by_uid["u2"]["responses"]
     assert (cut["finish"], cut["answer"], cut["answer_tokens"], cut["reward"]) == ("length", None, [], 0.0)
@@ -171,6 +174,29 @@ def test_a_full_disk_costs_the_log_and_not_the_run(tmp_path, judged, monkeypatch
     assert "care.groups_per_step=0" in told[0]
     # what was half written is gone, and nothing else
     assert [(r["kind"], r["step"]) for r in jsonl.read(found.path)] == [("start", 0), ("group", 3), ("group", 3)]
+
+
+def test_what_a_power_cut_left_is_cut_off(tmp_path, judged):
+    first = log(tmp_path)
+    first.start(0, "run")
+    with first.path.open("ab") as file:
+        file.write(bytes(64))
+    second = log(tmp_path)
+    second.start(0, "run")
+    second.write(1, judged, "train")
+    assert second.lost == 0
+    assert [record["kind"] for record in jsonl.read(second.path)] == ["start", "start", "group", "group"]
+
+
+def test_damage_that_cannot_be_cut_off_costs_the_log_and_not_the_run(tmp_path, judged, caplog):
+    first = log(tmp_path)
+    first.start(0, "run")
+    first.path.write_bytes(bytes(64) + first.path.read_bytes())
+    second = log(tmp_path)
+    second.start(0, "run")
+    second.write(1, judged, "train")
+    assert second.lost == 2
+    assert [f"{second.path} is damaged" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_a_resumed_run_goes_on_in_its_file(tmp_path, judged):

@@ -41,6 +41,28 @@ def test_a_cut_end_costs_itself_and_nothing_else(tmp_path_factory: pytest.TempPa
     assert jsonl.mend(path) == 0
 
 
+def test_zeros_at_the_end_cost_nothing(tmp_path: Path) -> None:
+    """A power cut leaves them: the file's new length was written, and its content was not."""
+    path = tmp_path / "rows.jsonl.zst"
+    jsonl.append(path, [{"n": 1}])
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(64))
+    assert [row["n"] for row in jsonl.read(path)] == [1]
+    assert jsonl.mend(path) == 64
+    assert path.read_bytes() == whole
+
+
+def test_zeros_before_other_frames_are_named_and_stay(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.zst"
+    jsonl.append(path, [{"n": 1}])
+    frame = path.read_bytes()
+    path.write_bytes(frame + bytes(64) + frame)
+    for look in (lambda: list(jsonl.read(path)), lambda: jsonl.mend(path)):
+        with pytest.raises(jsonl.Damaged, match=r"rows.jsonl.zst is damaged .*, and not at its end: move it away"):
+            look()
+    assert path.read_bytes() == frame + bytes(64) + frame
+
+
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"n": 1}\n{"n": \n{"n": 3}\n')

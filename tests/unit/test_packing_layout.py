@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.unit.masked_attention import mask_of
 from verl_care.packing.layout import Span, pack, scored
 
 # rows 0 and 1 are of one group, row 2 of another
@@ -45,7 +46,7 @@ def test_who_sees_whom(layout):
         "0 0 0 0 0 0 1 1 0",
         "0 0 0 0 0 0 1 1 1",  # c0
     ]
-    assert layout.mask_TT.int().tolist() == [[int(cell) for cell in row.split()] for row in expected]
+    assert mask_of(layout).int().tolist() == [[int(cell) for cell in row.split()] for row in expected]
 
 
 def test_a_response_is_predicted_from_the_prompts_last_token_on(layout):
@@ -77,7 +78,7 @@ def test_rows_of_a_group_need_not_be_neighbours():
 def test_a_group_of_one_is_packed_as_it_was():
     layout = pack([2], [3], ["p"])
     assert layout.flat_T.tolist() == layout.packed_F.tolist() == [0, 1, 2, 3, 4]
-    assert layout.mask_TT.tolist() == torch.ones(5, 5).tril().bool().tolist()
+    assert mask_of(layout).tolist() == torch.ones(5, 5).tril().bool().tolist()
 
 
 def test_an_empty_response():

@@ -43,7 +43,10 @@ def test_what_is_no_option_does_not(likelihoods):
 
 def test_the_probe_sees_a_letter_that_does_not_hang_on_reasoning(model, monkeypatch):
     """A reference that always knows the right letter is not told apart by any conclusion, and that is what is seen."""
-    examples = [Example([0], ("pour", "stir", "chop", "peel"), truth, ("mix",), (), "x") for truth in (0, 2)]
+    examples = [
+        Example([0], ("pour", "stir", "chop", "peel"), truth, ("mix",), (), "x", torch.zeros(3, 1, dtype=torch.long))
+        for truth in (0, 2)
+    ]
     processor = AutoProcessor.from_pretrained(CHECKPOINT)
 
     def knows(_model, packed, _examples):

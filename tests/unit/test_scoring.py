@@ -75,6 +75,14 @@ def test_only_selected_responses_are_asked_for(batch):
     assert graded.keys_to_score("hard", 0.1) == ["a_0_0", "c_0_0"]  # a_2_0 is right but has no answer span
 
 
+def test_a_response_of_several_rows_is_refused(batch, queue):
+    """verl would give both the span of the second."""
+    several = batch.select_keys(["a_0_0", "a_1_0"])
+    several.keys[1] = "a_0_1"
+    with pytest.raises(ValueError, match=r"row a_0_1: .*Set actor_rollout_ref.rollout.agent.default_agent_loop"):
+        scoring.Graded.of(several)
+
+
 def test_their_answers_alone_are_wanted(batch, queue):
     graded = scoring.Graded.of(batch)
     part = scoring.answers_only(batch, graded, ["a_0_0", "c_0_0"], ranks=1)

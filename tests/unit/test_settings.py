@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf, open_dict
 
 from tests.unit.configs import message, put
-from verl_care.settings import CareConfig, check
+from verl_care.settings import CareConfig, CareConfigError, check
 
 
 @pytest.mark.parametrize("name", ["care_base", "care_quickstart"])
@@ -85,6 +85,14 @@ def test_a_setting_out_of_its_range(config, key, value, reason):
     assert reason in text
     assert f"Set care.{key}" in text
     assert len(text.splitlines()) == 1
+
+
+def test_a_calibration_is_looked_for_where_it_is_read(config):
+    """The trainer reads it; a rollout worker on another node has no such file, and needs none."""
+    put(config, "care.likelihood_calibration", "/nowhere/c.json")
+    assert CareConfig.from_config(config).likelihood_calibration == "/nowhere/c.json"
+    with pytest.raises(CareConfigError, match="it cannot be read"):
+        check(config)
 
 
 @pytest.mark.parametrize(("key", "value", "word"), WRONG_TYPES)

@@ -9,21 +9,38 @@ from verl_care import workers
 
 
 @pytest.mark.parametrize(
-    ("had", "cores", "ranks", "threads"),
+    ("omp", "cores", "ranks", "threads"),
     [
-        (1, 96, "8", 12),  # as Ray leaves it
-        (1, 96, None, 96),
-        (1, 4, "8", 1),  # fewer cores than ranks
-        (6, 96, "8", 6),  # the user's OMP_NUM_THREADS
+        ("1", 96, "8", 12),  # as Ray leaves it: 96 / 8
+        ("1", 96, None, 96),
+        ("1", 3, "2", 1),  # rounded down
+        ("1", 4, "8", 1),  # fewer cores than ranks: never 0
+        ("1", 1, "1", 1),  # a run bound to one core of many
+        (None, 4, "2", 2),  # no actor of Ray's: 4 / 2
     ],
 )
-def test_the_ranks_of_a_node_share_its_cores(monkeypatch, had, cores, ranks, threads):
-    taken = [had]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: had)
+def test_the_ranks_of_a_node_share_the_cores_that_they_may_run_on(monkeypatch, omp, cores, ranks, threads):
+    assert set_by(monkeypatch, omp, cores, ranks) == [threads]
+
+
+def test_the_users_omp_num_threads_stays(monkeypatch):
+    assert set_by(monkeypatch, "6", 96, "8") == []
+
+
+def test_a_fork_gives_back_the_threads_of_its_server(monkeypatch):
+    """It imported torch before Ray said one thread."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert set_by(monkeypatch, "1", 4, "2") == [2]
+
+
+def set_by(monkeypatch, omp, cores, ranks):
+    taken = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    monkeypatch.delenv("RAY_LOCAL_WORLD_SIZE", raising=False)
-    if ranks:
-        monkeypatch.setenv("RAY_LOCAL_WORLD_SIZE", ranks)
+    for name, value in (("OMP_NUM_THREADS", omp), ("RAY_LOCAL_WORLD_SIZE", ranks)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
     workers._share_cores()
-    assert taken[-1] == threads
+    return taken

@@ -15,8 +15,9 @@ from verl_care.trainer import CareTrainer
 
 WORDS = ["so", "<answer", ">A", ">B", "</answer>", "prompt"]
 SO, OPEN, A, B, CLOSE, PROMPT = range(6)
-RESPONSES = {"a": [SO, OPEN, A, CLOSE], "b": [SO, SO, OPEN, B, CLOSE]}
-SPANS = {"a": (2, 3), "b": (3, 4)}
+RIGHT, WRONG = "p_0_0", "p_1_0"
+RESPONSES = {RIGHT: [SO, OPEN, A, CLOSE], WRONG: [SO, SO, OPEN, B, CLOSE]}
+SPANS = {RIGHT: (2, 3), WRONG: (3, 4)}
 TRUTH = "A"
 
 
@@ -26,7 +27,7 @@ class Queue:
         self.rows = {
             key: {
                 "uid": "prompt 1",
-                "rm_scores": torch.tensor([0.0] * (len(ids) - 1) + [float(key == "a") + 1]),
+                "rm_scores": torch.tensor([0.0] * (len(ids) - 1) + [float(key == RIGHT) + 1]),
                 "ref_log_prob": torch.full((len(ids),), -0.5),
                 "responses": torch.tensor(ids),
                 "response_mask": torch.ones(len(ids)),
@@ -34,7 +35,7 @@ class Queue:
                 CHOICE: torch.tensor([PROMPT, *choices[key], PROMPT]),  # a prompt of two tokens, and one behind the end
                 "extra_fields": {
                     "reward_extra_info": {
-                        "accuracy": float(key == "a"), "format": 1.0, "problem_type": "multiple choice",
+                        "accuracy": float(key == RIGHT), "format": 1.0, "problem_type": "multiple choice",
                         "answer_start": SPANS[key][0], "answer_stop": SPANS[key][1],
                     }
                 },
@@ -81,30 +82,30 @@ def add_bonus(monkeypatch):
 
 def test_care_adds_the_bonus_to_the_last_token(add_bonus):
     written, _ = add_bonus()
-    # only "a" is right, and alone in S: 1 + 1 + 0.5 * 1
-    assert written == {"rm_scores": {"a": [0, 0, 0, 2.5], "b": [0, 0, 0, 0, 1]}}
+    # only one is right, and alone in S: 1 + 1 + 0.5 * 1
+    assert written == {"rm_scores": {RIGHT: [0, 0, 0, 2.5], WRONG: [0, 0, 0, 0, 1]}}
 
 
 def test_refgen_pays_for_the_references_answer(add_bonus):
-    # the reference agrees with "a"; behind the reasoning of "b" it would have answered A, which is right
-    written, metrics = add_bonus({**RESPONSES, "b": [SO, SO, OPEN, A, CLOSE]}, bonus="refgen")
-    assert written["rm_scores"] == {"a": [0, 0, 0, 2.5], "b": [0, 0, 0, 0, 1.5]}
+    # the reference agrees with the right one; behind the other reasoning it would have answered A, which is right
+    written, metrics = add_bonus({**RESPONSES, WRONG: [SO, SO, OPEN, A, CLOSE]}, bonus="refgen")
+    assert written["rm_scores"] == {RIGHT: [0, 0, 0, 2.5], WRONG: [0, 0, 0, 0, 1.5]}
     assert metrics["care/refgen_accuracy"] == 1
     # it agrees with both, so with the wrong answer too
     written, metrics = add_bonus(bonus="refgen", bonus_coefficient=0.25)
-    assert written["rm_scores"] == {"a": [0, 0, 0, 2.25], "b": [0, 0, 0, 0, 1]}
+    assert written["rm_scores"] == {RIGHT: [0, 0, 0, 2.25], WRONG: [0, 0, 0, 0, 1]}
     assert metrics["care/refgen_accuracy"] == 0.5
 
 
 def test_refgen_asks_nothing_of_a_response_without_an_answer(add_bonus, monkeypatch):
-    monkeypatch.setitem(SPANS, "b", (-1, -1))
-    written, metrics = add_bonus({"a": RESPONSES["a"], "b": []}, bonus="refgen")  # nothing was scored there
-    assert written["rm_scores"]["b"] == [0, 0, 0, 0, 1]
+    monkeypatch.setitem(SPANS, WRONG, (-1, -1))
+    written, metrics = add_bonus({RIGHT: RESPONSES[RIGHT], WRONG: []}, bonus="refgen")  # nothing was scored there
+    assert written["rm_scores"][WRONG] == [0, 0, 0, 0, 1]
     assert metrics["care/refgen_accuracy"] == 0.5
 
 
 def test_weights_of_the_kl_term(add_bonus):
     written, _ = add_bonus(bonus="none", kl_on="accurate", kl_parts="separate", padding=("pad",))
-    # "a": 4 tokens, 2 of reasoning (4/2), 1 of answer (4/1), 1 behind it; "b" is wrong; padding is one token long
-    assert written[KL_WEIGHT] == {"a": [2, 2, 4, 0], "b": [0, 0, 0, 0, 0], "pad": [0]}
-    assert written["rm_scores"] == {"a": [0, 0, 0, 2], "b": [0, 0, 0, 0, 1]}
+    # right: 4 tokens, 2 of reasoning (4/2), 1 of answer (4/1), 1 behind it; padding is one token long
+    assert written[KL_WEIGHT] == {RIGHT: [2, 2, 4, 0], WRONG: [0, 0, 0, 0, 0], "pad": [0]}
+    assert written["rm_scores"] == {RIGHT: [0, 0, 0, 2], WRONG: [0, 0, 0, 0, 1]}

@@ -14,7 +14,7 @@ from verl_care.ablations.choices import CHOICE
 from verl_care.ablations.kl_loss import KL_WEIGHT
 from verl_care.ablations.kl_weights import kl_weights
 from verl_care.ablations.refgen import reference_accuracy
-from verl_care.scoring import column
+from verl_care.packing.rows import column
 from verl_care.settings import CareConfig
 
 Spans = Sequence[tuple[int, int] | None]

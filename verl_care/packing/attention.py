@@ -12,8 +12,7 @@ The gradient needs no formula of its own: a kernel's backward pass computes exp(
 and `l` it is given. So each part's kernel, given the merged ones, returns its share of dQ, dK and dV; these add up.
 
 Where the kernels come from: on a GPU torch's variable-length flash attention (two calls a layer, half precision), on a
-CPU torch's flash attention, a call for each stretch. `MASKED` computes the same through a mask; it is what tests
-compare with, and is chosen by the name, like any attention of transformers.
+CPU torch's flash attention, a call for each stretch.
 
 Shapes: `_THD` packed tokens, heads, head size; `_HT` a number for each head and token.
 """
@@ -32,8 +31,8 @@ from transformers.integrations.sdpa_attention import repeat_kv
 
 from verl_care.packing.layout import Layout, Span
 
-SPLIT, MASKED = "care_packed", "care_packed_masked"
-"""Names in transformers' AttentionInterface."""
+SPLIT = "care_packed"
+"""Its name in transformers' AttentionInterface."""
 PLAN = "packed_plan"
 """The keyword by which a plan reaches every layer."""
 
@@ -213,17 +212,6 @@ def _split_forward(
     return split_attention(query_THD, key_THD, value_THD, kwargs[PLAN], _scale(query, kwargs)).unsqueeze(0), None
 
 
-def _masked_forward(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, None]:
-    query, key, value = _in_one_type(query, key, value)
-    mask = kwargs[PLAN].layout.mask_TT
-    out = nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=_scale(query, kwargs), enable_gqa=query.size(1) != key.size(1)
-    )
-    return out.transpose(1, 2).contiguous(), None
-
-
 def _in_one_type(query: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotary embeddings may have made queries and keys wider than values; autocast knows the aten kernels not."""
     kind = query.device.type
@@ -237,4 +225,3 @@ def _scale(query: Tensor, kwargs: dict[str, Any]) -> float:
 
 
 AttentionInterface.register(SPLIT, _split_forward)
-AttentionInterface.register(MASKED, _masked_forward)

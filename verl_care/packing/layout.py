@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -66,21 +65,6 @@ class Layout:
     def segments(self) -> list[Span]:
         """Prompts and responses in their order: what is causal within itself."""
         return [span for group in self.groups for span in (group.prompt, *group.responses)]
-
-    @cached_property
-    def mask_TT(self) -> Tensor:
-        """Bool, True where the token of the row may look at the token of the column. For tests and small rows."""
-        group_T, segment_T, is_prompt_T = (torch.zeros_like(self.flat_T) for _ in range(3))
-        for number, group in enumerate(self.groups):
-            group_T[group.prompt.start : group.answers.stop] = number
-            is_prompt_T[slice(*group.prompt)] = 1
-        for number, span in enumerate(self.segments):
-            segment_T[slice(*span)] = number
-        place_T = torch.arange(len(self.flat_T), device=self.flat_T.device)
-        causal_TT = place_T[:, None] >= place_T[None, :]
-        same_group_TT = group_T[:, None] == group_T[None, :]
-        visible_TT = (segment_T[:, None] == segment_T[None, :]) | is_prompt_T[None, :].bool()
-        return causal_TT & same_group_TT & visible_TT
 
 
 class Scored(NamedTuple):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from verl_care.records.row_keys import prompt_of
+
 PARTITION = "care_media"
 STORED_UNDER = "stored_under"
 """In a row's `multi_modal_inputs`: the key of its pixels."""
@@ -64,7 +66,7 @@ def clear(finished: Iterable[str]) -> int:
 
     stored = tq.kv_list(PARTITION).get(PARTITION, {})
     done, rows = set(finished), tq.kv_list("train").get("train", {})
-    waiting = {key.split("_")[0] for key in rows} - done
+    waiting = {prompt_of(key) for key in rows} - done
     gone = [key for key in stored if key not in waiting]
     if gone:
         tq.kv_clear(keys=gone, partition_id=PARTITION)

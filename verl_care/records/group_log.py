@@ -11,9 +11,11 @@ import transfer_queue as tq
 
 from verl_care.agent_loop import FRAME_TIMES
 from verl_care.consistency_measures.contradiction import contradiction
+from verl_care.packing.rows import column
 from verl_care.records import groups, jsonl
+from verl_care.records.finish import finish_of
 from verl_care.records.row_keys import order_of
-from verl_care.scoring import Graded, Judged, column
+from verl_care.scoring import Graded, Judged
 from verl_care.settings import CareConfig
 
 logger = logging.getLogger(__name__)
@@ -22,8 +24,9 @@ logger = logging.getLogger(__name__)
 class GroupLog:
     """Appends to the `groups.jsonl.zst` of one run."""
 
-    def __init__(self, folder: Path, tokenizer: Any, care: CareConfig):
+    def __init__(self, folder: Path, tokenizer: Any, care: CareConfig, rollout: Any):
         self.path = groups.place(folder, care.groups_compressed)
+        self.rollout = rollout
         self.tokenizer, self.per_step, self.every = tokenizer, care.groups_per_step, care.groups_every
         self.lost = 0
         """Steps whose groups could not be written."""
@@ -74,13 +77,12 @@ class GroupLog:
     def _responses(self, rows: Sequence[int], judged: Judged, partition_id: str) -> list[groups.Record]:
         graded, likelihood_N, scored, result = judged
         keys = [graded.keys[row] for row in rows]
-        tokens, scores, advantages = _fetch(keys, partition_id, ["responses", "rm_scores", "advantages"])
+        columns = _fetch(keys, partition_id, ["prompts", "responses", "rm_scores", "advantages"])
         with_reference = set(scored)
         known = [key for key in keys if key in with_reference]
         log_probs = dict(zip(known, _fetch(known, partition_id, ["ref_log_prob"])[0], strict=True)) if known else {}
-        special = set(self.tokenizer.all_special_ids)
         records = []
-        for row, key, ids, score, advantage in zip(rows, keys, tokens, scores, advantages, strict=True):
+        for row, key, prompt, ids, score, advantage in zip(rows, keys, *columns, strict=True):
             ids = ids.tolist()
             log_prob = log_probs[key].tolist() if key in log_probs else [float("nan")] * len(ids)
             answer = range(*(graded.spans[row] or (0, 0)))
@@ -88,8 +90,7 @@ class GroupLog:
                 groups.response_record(
                     self.tokenizer.decode(ids, skip_special_tokens=True),
                     length=len(ids),
-                    # A response ends with a special token, unless its length ended it.
-                    finish=("stop" if ids[-1] in special else "length") if ids else None,
+                    finish=finish_of(ids, len(prompt), self.rollout, self.tokenizer) if ids else None,
                     graded=graded.extras[row]["reward_extra_info"],
                     numbers={
                         "likelihood": float(likelihood_N[row]),
@@ -113,7 +114,7 @@ class GroupLog:
             self._whole = False
             jsonl.append(self.path, records)
             self._whole = True
-        except OSError as error:
+        except (OSError, jsonl.Damaged) as error:
             self.lost += 1
             if self.lost == 1:
                 logger.warning(

@@ -17,6 +17,10 @@ import zstandard
 COMPRESSED = ".zst"
 
 
+class Damaged(ValueError):
+    """Damage that has whole frames behind it: to cut it off would cost these."""
+
+
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add rows to the end, all in one write; several processes may do so at once.
 
@@ -43,6 +47,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         ValueError: a line that is whole and yet no JSON object; it names file and line.
+        Damaged: a compressed file with damage that is not its end.
     """
     yield from _rows(path, _content(path, 0)[0], "line")
 
@@ -60,7 +65,7 @@ def _content(path: Path, offset: int) -> tuple[bytes, int]:
         file.seek(offset)
         data = file.read()
     if path.suffix == COMPRESSED:
-        return _whole(data)
+        return _whole(path, data)
     end = data.rfind(b"\n") + 1
     return data[:end], end
 
@@ -77,22 +82,31 @@ def _rows(path: Path, content: bytes, where: str) -> Iterator[dict[str, Any]]:
 
 
 def mend(path: Path) -> int:
-    """Cut off an end that a crash left half, before the file's only writer goes on; the number of bytes removed."""
+    """Cut off an end that a crash left half, before the file's only writer goes on; the number of bytes removed.
+
+    Raises:
+        Damaged: a compressed file with damage that is not its end; it stays as it is.
+    """
     if not path.exists():
         return 0
     data = path.read_bytes()
-    whole = _whole(data)[1] if path.suffix == COMPRESSED else data.rfind(b"\n") + 1
+    whole = _whole(path, data)[1] if path.suffix == COMPRESSED else data.rfind(b"\n") + 1
     if whole < len(data):
         os.truncate(path, whole)
     return len(data) - whole
 
 
-def _whole(data: bytes) -> tuple[bytes, int]:
+def _whole(path: Path, data: bytes) -> tuple[bytes, int]:
     """(content of the frames that are whole, how many bytes they take)."""
     content, rest = [], data
     while rest:
         frame = zstandard.ZstdDecompressor().decompressobj()
-        part = frame.decompress(rest)
+        try:
+            part = frame.decompress(rest)
+        except zstandard.ZstdError as error:  # zeros, which a power cut leaves
+            if zstandard.FRAME_HEADER in rest[1:]:
+                raise Damaged(f"{path} is damaged ({error}), and not at its end: move it away") from error
+            break
         if not frame.eof:
             break
         content.append(part)

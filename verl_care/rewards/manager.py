@@ -43,7 +43,7 @@ class CareRewardManager(RewardManagerBase):
             self.score,
             response_ids,
             item.non_tensor_batch["reward_model"]["ground_truth"],
-            extra_info.get("problem_type", "multiple choice"),
+            extra_info.get("problem_type") or "multiple choice",
             item.non_tensor_batch["data_source"],
             extra_info.get("id", ""),
         )

@@ -35,8 +35,8 @@ from recipes.evidence.table.committed import Committed
 REPOSITORY = Path(__file__).parents[3]
 EVIDENCE, DOCS = REPOSITORY / "recipes/evidence", REPOSITORY / "docs"
 PAGES = {
-    EVIDENCE / "results": [DOCS / "evidence.md", REPOSITORY / "README.md"],
-    EVIDENCE / "results_hole": [DOCS / "evidence-hole.md"],
+    EVIDENCE / "results": [DOCS / "evidence.md"],
+    EVIDENCE / "results_hole": [DOCS / "evidence-hole.md", REPOSITORY / "README.md"],
 }
 """Committed results -> the documents with their tables; figures stand beside the first."""
 NONE_YET = "*There are no results yet.*"

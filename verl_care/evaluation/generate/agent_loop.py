@@ -8,6 +8,7 @@ from typing import Any
 
 import ray.exceptions
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput, register
+from verl.workers.rollout.utils import get_vision_placeholder_token_ids
 
 from verl_care.agent_loop import CareAgentLoop
 from verl_care.data.decoders import MediaError
@@ -15,6 +16,7 @@ from verl_care.evaluation.generate.dataset import SAMPLES
 from verl_care.evaluation.generate.questions import Question
 from verl_care.evaluation.generate.run_folder import answers_to
 from verl_care.evaluation.rows import Row
+from verl_care.records.finish import finish_of
 
 REASON = 300  # characters of a failure that are kept
 
@@ -38,6 +40,7 @@ class EvaluationAgentLoop(CareAgentLoop):
         try:
             output = await super().run(sampling_params | {"seed": seed}, priority=priority, **kwargs)  # pyright: ignore[reportAbstractUsage]
             row = self._row(question, sample, output.response_ids, len(output.prompt_ids), answers.key)
+            output = self._without_media(output)
         except Exception as error:  # whatever it is, it costs this one response, unless it is none of the response's
             if is_of_the_server(error):
                 raise
@@ -49,14 +52,15 @@ class EvaluationAgentLoop(CareAgentLoop):
     def _row(self, question: Question, sample: int, ids: list[int], prompt_length: int, key: str) -> Row:
         if not ids:
             raise RuntimeError("the server answered with no token")
-        rollout = self.rollout_config
-        limits = [rollout.response_length, rollout.prompt_length + rollout.response_length - prompt_length]
-        if rollout.max_model_len:
-            limits.append(rollout.max_model_len - prompt_length)
-        # vLLM says why it stopped, and verl does not hand it on (vllm_async_server.py:702)
-        ended = ids[-1] in (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id) or len(ids) < min(limits)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return question.answered(sample, text, "stop" if ended else "length", len(ids), key)
+        finish = finish_of(ids, prompt_length, self.rollout_config, self.tokenizer)
+        return question.answered(sample, text, finish, len(ids), key)
+
+    def _without_media(self, output: AgentLoopOutput) -> AgentLoopOutput:
+        """What verl is told of an answer. It would keep the pixels until the batch is done, and nobody reads them."""
+        marks = set(get_vision_placeholder_token_ids(self.processor))
+        prompt_ids = [token for token in output.prompt_ids if token not in marks]
+        return output.model_copy(update={"prompt_ids": prompt_ids, "multi_modal_data": {}, "mm_processor_kwargs": None})
 
     def _nothing(self) -> AgentLoopOutput:
         """What verl is told of a response that failed: an empty one, which it counts as wrong. It needs a token."""

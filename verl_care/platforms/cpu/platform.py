@@ -145,9 +145,6 @@ def _init_process_group(timeout_second: float | None = None, backend: str | None
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        # Ray gives every actor one OpenMP thread. Ranks and vLLM take turns, so the ranks share all cores that this
-        # process may run on: threads that wait for each other's turn on one core cost more than they bring.
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("WORLD_SIZE", 1))))
         dist.init_process_group(
             backend=backend or "cpu:gloo",
             rank=int(os.environ.get("RANK", 0)),

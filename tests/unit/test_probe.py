@@ -50,7 +50,7 @@ def test_the_probe_sees_a_letter_that_does_not_hang_on_reasoning(model, monkeypa
     processor = AutoProcessor.from_pretrained(CHECKPOINT)
 
     def knows(_model, packed, _examples):
-        return 100.0 * torch.nn.functional.one_hot(packed.target_T, model.config.vocab_size)
+        return 100.0 * torch.nn.functional.one_hot(packed.target_T, model.config.text_config.vocab_size)
 
     monkeypatch.setattr(probe, "scored_logits", knows)
     assert set(letter_likelihoods(model, processor, examples).values()) == {1.0}

@@ -75,9 +75,9 @@ def _response(row: Row, length: int, lamps: Mapping[str, str]) -> Response:
 
 
 def read_validation(
-    dump: Path, lengths: Lengths, lamps: Mapping[str, str] = MappingProxyType({})
+    dump: Path, lengths: Lengths, lamps: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 ) -> dict[str, dict[str, float]]:
-    """Level -> measures.
+    """Level -> measures. `lamps`: level -> id of a row -> the letter that its lamp shows.
 
     Raises:
         ValueError: a level without answers.
@@ -88,7 +88,9 @@ def read_validation(
     if missing := [level for level, rows in by_level.items() if not rows]:
         raise ValueError(f"{dump} has no answers on {', '.join(missing)}: data.val_files has to name all levels")
     return {
-        level: measure(responses_of(rows, lengths, lamps), [_number(row.get(LIKELIHOOD)) for row in rows])
+        level: measure(
+            responses_of(rows, lengths, lamps.get(level, {})), [_number(row.get(LIKELIHOOD)) for row in rows]
+        )
         for level, rows in by_level.items()
     }
 

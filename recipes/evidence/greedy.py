@@ -32,7 +32,7 @@ def examine(model_folder: Path, data: Path) -> dict[str, Any]:
     shown = validation_lamps(data)
     return {
         "greedy": {
-            level: evaluate(model, processor.tokenizer, rows, greedy=True, lamps=shown)
+            level: evaluate(model, processor.tokenizer, rows, greedy=True, lamps=shown.get(level, {}))
             for level, rows in levels.items()
         },
         "probe": letter_likelihoods(model, processor, levels["L1"][:PROBED]),

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from rich.progress import track
 
-from data_prep.miniature_world import LETTERS, SIDE
+from data_prep.miniature_world import LETTERS, LEVELS, SIDE
 from verl_care.records.jsonl import append, read
 
 COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (240, 210, 50))
@@ -72,11 +72,11 @@ def lamps(data: Path, name: str) -> dict[str, str]:
     return {line["id"]: line["letter"] for line in drawn}
 
 
-def validation_lamps(data: Path) -> dict[str, str]:
-    """Of the rows of all levels; of data without lamps none."""
+def validation_lamps(data: Path) -> dict[str, dict[str, str]]:
+    """Level -> id of a row -> letter that its lamp shows; of data without lamps none. Levels share ids."""
     if not (data / RECORD).exists():
         return {}
-    return {row: letter for name in FILES[1:] for row, letter in lamps(data, name).items()}
+    return {level: lamps(data, f"validation_{level}") for level in LEVELS}
 
 
 def main() -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.miniature_world import LEVELS
 from recipes.evidence import results
 from recipes.evidence.dumps import Rollouts, lengths_by, read_training, read_validation, responses_of
 from recipes.evidence.measure import Response
 from recipes.evidence.plan import Run
+from recipes.evidence.temptation import validation_lamps
 from recipes.quickstart.consistency_rule import respond
 from recipes.quickstart.stages import CHECKPOINT
 from verl_care.records import groups, jsonl
@@ -65,6 +67,24 @@ def test_a_validation_dump_is_measured_level_by_level(tmp_path: Path):
     assert found["L3"]["accuracy"] == 1
     assert found["L3"]["auc"] == 1
     assert "auc" not in found["L1"]
+
+
+def test_a_lamp_is_that_of_its_level(tmp_path: Path):
+    rows = [row("stir", data_source=f"seed_bench_r1/{level}", id="7") for level in ("L1", "L2", "L3")]
+    dump(tmp_path / "4.jsonl", rows)
+    found = read_validation(tmp_path / "4.jsonl", words, {"L1": {"7": "B"}, "L2": {"7": "C"}})
+    assert [found[level].get("lamp") for level in ("L1", "L2", "L3")] == [1, 0, None]
+    assert [found[level].get("lamp_wrong") for level in ("L1", "L2", "L3")] == [None, 1, None]
+
+
+def test_lamps_are_read_by_level(tmp_path: Path):
+    assert validation_lamps(tmp_path) == {}
+    drawn = [
+        {"file": f"validation_{level}", "id": "7", "letter": letter}
+        for level, letter in zip(LEVELS, "ABC", strict=True)
+    ]
+    jsonl.append(tmp_path / "lamps.jsonl", [{"reliability": 0.8, "seed": 0}, *drawn])
+    assert validation_lamps(tmp_path) == {"L1": {"7": "A"}, "L2": {"7": "B"}, "L3": {"7": "C"}}
 
 
 def test_training_is_read_step_by_step_and_likelihoods_come_from_the_groups(tmp_path: Path):

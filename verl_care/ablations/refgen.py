@@ -14,7 +14,7 @@ Deviations from the paper, and what it leaves open:
 
 1. Sampled once, at temperature 1 from all tokens; `care.refgen_answer=greedy` takes the likeliest. Nothing is said
    there. A greedy answer is the same behind most reasonings of a group, and then the bonus tells none from another
-   (docs/evidence.md).
+   (docs/evidence-hole.md).
 2. The reference answers behind the response's own `<answer`, so an answer in another format cannot occur.
 3. At the first token where the reference leaves the response, this token ends its answer. For an option's letter that
    is the whole answer (`>B` is one token); for anything longer the rest is not known, so only multiple choice is

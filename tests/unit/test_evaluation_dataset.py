@@ -21,15 +21,14 @@ def processor():
 
 @pytest.fixture
 def make(tmp_path, processor):
-    rows = [
-        rl_row(
-            data_source="d", text=f"Question {i}?", ground_truth="A", id=str(i), index=i, problem_type="numerical",
-            question=f"Question {i}?", options=[],
-        )
-        for i in range(4)
-    ]  # fmt: skip
-
-    def make(samples=2, retry_failed=False, **data):
+    def make(samples=2, retry_failed=False, bare=None, **data):
+        rows = [
+            rl_row(
+                data_source="d", text=f"{'<video>' if i == bare else ''}Question {i}?", ground_truth="A", id=str(i),
+                index=i, problem_type="numerical", question=f"Question {i}?", options=[],
+            )
+            for i in range(4)
+        ]  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows, schema=RL_SCHEMA), tmp_path / "four.parquet")
         config = {
             "evaluation": {"run": str(tmp_path / "run"), "samples": samples, "retry_failed": retry_failed},
@@ -70,6 +69,12 @@ def test_failures_are_asked_again_on_demand(make):
     make.answer(1, 0)
     assert list(asked(make(samples=1))) == ["2", "3"]
     assert list(asked(make(samples=1, retry_failed=True))) == ["0", "2", "3"]
+
+
+def test_a_question_without_its_clip_never_reaches_verl(make):
+    make.answer(2, 0, "media: 1 <video> in prompt, and 0 in videos (data.video_key)")
+    assert list(asked(make(samples=1, bare=2))) == ["0", "1", "3"]
+    assert list(asked(make(samples=1, bare=2, retry_failed=True))) == ["0", "1", "3"]
 
 
 def test_the_first_ones(make):

@@ -25,10 +25,10 @@ from verl_care.evaluation.rows import append_rows, read_rows
 from verl_care.settings import CareConfigError
 
 
-def write_questions(path: Path, ids, style="released_evaluation", dataset="seed_bench_r1/L1"):
+def write_questions(path: Path, ids, style="released_evaluation", dataset="seed_bench_r1/L1", marks=""):
     rows = [
         rl_row(
-            data_source=dataset, text=prompt_text("What next?", "multiple choice", style), ground_truth="A",
+            data_source=dataset, text=marks + prompt_text("What next?", "multiple choice", style), ground_truth="A",
             id=str(i), index=0, problem_type="multiple choice", options=["x", "y"], question="What next?",
         )
         for i in ids
@@ -57,21 +57,25 @@ def make(tmp_path):
 
 @pytest.fixture
 def prepare(monkeypatch):
-    """What happens before Ray, without the shared memory, the fork server and the bar's thread."""
-    stopped: list[EvaluationRun] = []
+    """What happens before Ray, without shared memory, fork server and the bar's thread; runs before it have ended."""
+    runs: list[EvaluationRun] = []
+
+    def end_all():
+        for run in runs:
+            if hasattr(run, "_progress"):
+                run._progress.stop()
+            if hasattr(run, "_lock"):
+                run._lock.release()
+        runs.clear()
 
     def prepare(config):
-        run = EvaluationRun()
-        stopped.append(run)
-        run.prepare(config)
-        return run
+        end_all()
+        runs.append(EvaluationRun())
+        runs[0].prepare(config)
+        return runs[0]
 
     yield prepare
-    for run in stopped:
-        if hasattr(run, "_progress"):
-            run._progress.stop()
-        if hasattr(run, "_lock"):
-            run._lock.release()
+    end_all()
 
 
 class TestComposed:
@@ -179,20 +183,16 @@ class TestPrepare:
 
     def test_what_is_missing_is_said(self, make, prepare, capsys):
         config = make()
-        run = prepare(config)
+        prepare(config)
         assert "2 responses to 2 of 2 questions are missing" in capsys.readouterr().out
         self.answer(config, [1])
-        run._lock.release()
-        del run._lock
         prepare(config)
         assert "1 responses to 1 of 2 questions are missing" in capsys.readouterr().out
 
     def test_nothing_to_do_ends_well(self, make, prepare, capsys):
         config = make()
-        first = prepare(config)
+        prepare(config)
         self.answer(config, [1, 2])
-        first._lock.release()
-        del first._lock
         with pytest.raises(SystemExit) as stopped:
             prepare(config)
         assert stopped.value.code == 0
@@ -201,29 +201,43 @@ class TestPrepare:
         assert "seed_bench_r1/L1: 2 of 2 responses, 2 cut off" in said
 
     def test_other_settings_are_refused(self, make, prepare):
-        first = prepare(make())
-        first._lock.release()
-        del first._lock
+        prepare(make())
         with pytest.raises(CareConfigError, match=r"data\.video\.max_frames: 16 there, 32 now"):
             prepare(make("data.video.max_frames=32"))
 
     def test_another_model_is_refused(self, make, prepare, tmp_path):
-        first = prepare(make())
-        first._lock.release()
-        del first._lock
+        prepare(make())
         (tmp_path / "model" / "config.json").write_text('{"other": 1}')
         with pytest.raises(CareConfigError, match="model: "):
             prepare(make())
 
     def test_more_samples_of_the_same_questions_go_on(self, make, prepare, capsys):
         config = make()
-        first = prepare(config)
+        prepare(config)
         self.answer(config, [1, 2])
-        first._lock.release()
-        del first._lock
         capsys.readouterr()
         prepare(make("actor_rollout_ref.rollout.val_kwargs.n=3"))
         assert "4 responses to 2 of 2 questions" in capsys.readouterr().out
+
+    def test_a_question_without_its_clip_is_failed_and_the_others_are_asked(self, make, prepare, tmp_path, capsys):
+        write_questions(tmp_path / "bare.parquet", [3], marks="<video>")
+        config = make(f"data.val_files=[{tmp_path}/two.parquet,{tmp_path}/bare.parquet]")
+        prepare(config)
+        said = capsys.readouterr().out
+        assert "1 questions cannot be asked, and count as failed: 3 of seed_bench_r1/L1: 1 <video> in prompt" in said
+        assert "2 responses to 2 of 3 questions are missing" in said
+        (row,) = read_rows(Path(config.evaluation.run))
+        assert (row.id, row.sample) == ("3", 0)
+        assert row.failure == "media: 1 <video> in prompt, and 0 in videos (data.video_key)"
+
+    def test_it_is_not_tried_again(self, make, prepare, tmp_path, capsys):
+        write_questions(tmp_path / "two.parquet", [1], marks="<image>")
+        for retry in (False, True):
+            with pytest.raises(SystemExit) as stopped:
+                prepare(make(f"evaluation.retry_failed={retry}"))
+            assert stopped.value.code == 0
+            assert "1 of 1 responses, 1 failed (media)" in capsys.readouterr().out
+        assert len((tmp_path / "run" / "responses.jsonl").read_text().splitlines()) == 1
 
     @pytest.mark.parametrize(("status", "code"), [(JobStatus.COMPLETED, 1), (JobStatus.FAILED, None)])
     def test_missing_answers_at_the_end_are_an_error(self, make, prepare, capsys, status, code):

@@ -17,6 +17,8 @@ class EvaluationDataset(CareDataset):
 
     def maybe_filter_out_long_prompts(self, dataframe: Any = None) -> Any:
         # The last thing that verl does to the rows it has read. Overlong ones stay in: they fail, and are counted.
+        # Rows without their media have been written down as failed before verl started (launch.py).
+        dataframe = self._with_their_media(dataframe)
         keys = [
             QuestionKey(str(row["data_source"]), str(row["extra_info"]["id"]))
             for row in dataframe.select_columns(["data_source", "extra_info"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
 
+from verl_care.data.marks import Columns, mismatches
 from verl_care.evaluation.generate import checkpoint, checks, settings
 from verl_care.evaluation.generate.progress import Progress
 from verl_care.evaluation.generate.questions import Question, QuestionKey
@@ -23,11 +25,13 @@ from verl_care.evaluation.generate.run_folder import (
     missing_samples,
     rows_in,
 )
-from verl_care.evaluation.rows import RESPONSES, Row
+from verl_care.evaluation.rows import RESPONSES, Row, append_rows
 from verl_care.launch import CareRun
 from verl_care.settings import CareConfigError
 
 COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+BATCH = 1024  # rows at a time whose media are counted; they may hold pixels
+NAMED = 5  # questions that cannot be asked, on the screen; responses.jsonl has all
 
 
 class EvaluationRun(CareRun):
@@ -43,13 +47,20 @@ class EvaluationRun(CareRun):
             model = checkpoint.fingerprint(checkpoint.local_folder(str(rollout.model.path)))
             self._lock = RunLock(run)
             self._lock.take()
-            claim(run, settings.settings_of(config, model, wording), str(rollout.model.path))
+            chosen = settings.settings_of(config, model, wording)
+            claim(run, chosen, str(rollout.model.path))
             rows = rows_in(run)
             check_unchanged(questions, rows, run)
         except RunRefused as error:
             raise CareConfigError(str(error)) from error
         samples, retry = int(config.evaluation.samples), bool(config.evaluation.retry_failed)
-        missing = missing_samples([question.key for question in questions], rows, samples, retry)
+        unaskable = without_their_media(config, questions)
+        if unaskable:
+            key, never = settings.key_of(chosen), missing_samples(unaskable, rows, samples)
+            append_rows(run, [row for question in questions for row in failed(question, unaskable, never, key)])
+            print(f"verl_care: {len(unaskable)} questions cannot be asked, and count as failed: {named(unaskable)}")
+        askable = [question.key for question in questions if question.key not in unaskable]
+        missing = missing_samples(askable, rows, samples, retry)
         if not missing:
             print(f"verl_care: nothing to do, {summary(run, questions, samples)}")
             sys.exit(0)
@@ -100,6 +111,34 @@ def read_questions(config: DictConfig) -> list[Question]:
     return questions
 
 
+def without_their_media(config: DictConfig, questions: Sequence[Question]) -> dict[QuestionKey, str]:
+    """Those of the `questions` that have not as many media as marks, and what is wrong; verl would end the run at one.
+
+    Raises:
+        CareConfigError: for a column of media that is no list.
+    """
+    columns, files = Columns.of(config.data), config.data.val_files
+    paths = [files] if isinstance(files, str) else list(files)
+    found = itertools.chain.from_iterable(_mismatches_of(Path(path).expanduser(), columns) for path in paths)
+    try:
+        return {question.key: reason for question, reason in zip(questions, found, strict=False) if reason}
+    except ValueError as error:
+        raise CareConfigError(f"data.val_files: {error}") from error
+
+
+def failed(
+    question: Question, reasons: Mapping[QuestionKey, str], missing: Mapping[QuestionKey, Sequence[int]], key: str
+) -> list[Row]:
+    """The rows of a question that cannot be asked, for its samples that have none."""
+    return [question.failed(n, f"media: {reasons[question.key]}", key) for n in missing.get(question.key, ())]
+
+
+def named(reasons: Mapping[QuestionKey, str]) -> str:
+    """The first of them."""
+    first = "; ".join(f"{key.id} of {key.dataset}: {text}" for key, text in itertools.islice(reasons.items(), NAMED))
+    return first + (f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else "")
+
+
 def wording_of(questions: Sequence[Question], allow_training: bool) -> str:
     """The one wording that all questions have.
 
@@ -139,6 +178,13 @@ def _troubles(rows: Sequence[Row]) -> str:
     kinds = Counter(f"failed ({row.failure.partition(':')[0]})" for row in rows if row.failure is not None)
     kinds["cut off"] = sum(row.finish == "length" for row in rows)
     return "".join(f", {count} {kind}" for kind, count in kinds.items() if count)
+
+
+def _mismatches_of(path: Path, columns: Columns) -> Iterator[str | None]:
+    file = pq.ParquetFile(path)
+    names = [name for name in columns if name in file.schema_arrow.names]
+    for batch in file.iter_batches(BATCH, columns=names):
+        yield from mismatches(batch, columns)
 
 
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -129,10 +129,10 @@ def _rewards(config: DictConfig) -> Iterator[str]:
             f"reward.reward_manager.name={manager.name}, source={manager.source}: the bonus needs the answer span that"
             " the manager `care` reports. Set reward.reward_manager.name=care reward.reward_manager.source=register."
         )
-    if config.reward.num_workers < 1 and config.reward.reward_model.enable:
+    if config.reward.reward_model.enable:
         yield (
-            f"reward.num_workers={config.reward.num_workers} with reward.reward_model.enable=true: a reward model is"
-            " asked by reward workers. Set reward.num_workers to 1 or more."
+            "reward.reward_model.enable=true: verl would then take the rewards from that model, and never call the"
+            " manager `care`. Set reward.reward_model.enable=false."
         )
     for key in ("custom_reward_function.path", "reward.custom_reward_function.path"):
         path = OmegaConf.select(config, key)

@@ -86,8 +86,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         self.mapping[role] = self.mapping.pop(stock_role)
 
     def get_reward_handles(self) -> list[Any]:
-        handles = super().get_reward_handles()
-        return [InProcessRewards(self.config)] if handles == [] else handles
+        return super().get_reward_handles() or [InProcessRewards(self.config)]
 
     def fit(self, agent_loop_manager: Any) -> None:
         # verl's file and tensorboard loggers take their places from the environment; ours is the run's folder.

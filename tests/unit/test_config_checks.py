@@ -21,6 +21,7 @@ VERL_CASES = [
     ("algorithm.filter_groups.enable", True, "before there is a bonus", "algorithm.filter_groups.enable=false"),
     ("custom_reward_function.path", "mine.py", "never call it", "GRADERS of verl_care/rewards/grading.py"),
     ("reward.custom_reward_function.path", "mine.py", "never call it", "Set reward.custom_reward_function.path=null"),
+    ("reward.reward_model.enable", True, "from that model", "reward.reward_model.enable=false"),
     ("reward.reward_manager.source", "importlib", "the answer span", "reward.reward_manager.source=register"),
     ("actor_rollout_ref.actor.strategy", "fsdp", "needs FSDP2", "actor_rollout_ref.actor.strategy=fsdp2"),
     ("actor_rollout_ref.ref.strategy", "megatron", "needs FSDP2", "actor_rollout_ref.ref.strategy=fsdp2"),

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from verl_care import checkpoints
 from verl_care.report.dumps import ROLLOUTS, VALIDATION
 
@@ -65,7 +67,7 @@ def begin(root: Path, step: int) -> None:
     dumps = [dump for name in (VALIDATION, ROLLOUTS) for dump in _dumps(root / name, last)]
     if not folders and not dumps:
         return
-    aside = next(place for place in (root / f"abandoned_{n}" for n in count(1)) if not place.exists())
+    aside = _free(root / "abandoned")
     aside.mkdir()
     if (root / CONFIG).exists():
         shutil.copy(root / CONFIG, aside)
@@ -75,6 +77,25 @@ def begin(root: Path, step: int) -> None:
         path.rename(place)
     moved = ", ".join([*(folder.name for folder in folders), *([f"{len(dumps)} dumps"] if dumps else ())])
     logger.warning("training begins behind step %d: %s of an earlier branch moved to %s", step, moved, aside)
+
+
+def beside(root: Path) -> Path:
+    """`root`, or a new folder in it if it holds a run's records; for a start that trains nothing."""
+    if not (root / CONFIG).exists():
+        return root
+    return _free(root / "val_only")
+
+
+def move_dumps(trainer: DictConfig, run: Path, root: Path) -> None:
+    """Where verl is to put dumps that would lie in the folder `run`: at the same place of `root`."""
+    for key in ("validation_data_dir", "rollout_data_dir"):
+        if (folder := trainer.get(key)) and run in (path := Path(folder).absolute()).parents:
+            trainer[key] = str(root / path.relative_to(run))
+
+
+def _free(path: Path) -> Path:
+    """`path` with the first number that no other has."""
+    return next(place for place in (path.with_name(f"{path.name}_{n}") for n in count(1)) if not place.exists())
 
 
 def _dumps(folder: Path, last: int) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -88,16 +89,19 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
     def get_reward_handles(self) -> list[Any]:
         return super().get_reward_handles() or [InProcessRewards(self.config)]
 
+    def record_root(self) -> Path:
+        """Where metrics, groups, dumps and configuration go. A start that trains nothing leaves those of others be."""
+        return resume.beside(self.checkpoint_root) if self.config.trainer.get("val_only") else self.checkpoint_root
+
     def fit(self, agent_loop_manager: Any) -> None:
         # verl's file and tensorboard loggers take their places from the environment; ours is the run's folder.
-        root = self.checkpoint_root
-        log_file = root / "metrics.jsonl"
+        root = self.record_root()
         root.mkdir(parents=True, exist_ok=True)
-        if self.global_steps > 0:
-            resume.keep_metrics(log_file, self.global_steps)
-        os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(log_file))
+        with open_dict(self.config):
+            resume.move_dumps(self.config.trainer, self.checkpoint_root, root)
+        os.environ.setdefault("VERL_FILE_LOGGER_PATH", str(root / resume.METRICS))
         os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
-        OmegaConf.save(self.config, root / "config.yaml", resolve=True)
+        OmegaConf.save(self.config, root / resume.CONFIG, resolve=True)
         self.groups = GroupLog(root, self.tokenizer, self.care, self.config.actor_rollout_ref.rollout)
         self.groups.start(self.global_steps, str(self.config.trainer.experiment_name))
         super().fit(agent_loop_manager)

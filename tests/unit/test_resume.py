@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from omegaconf import OmegaConf
 
 from tests.unit.test_checkpoints import save
 from verl_care import resume
 from verl_care.checkpoints import MARK, latest_complete
+from verl_care.evaluation.generate.trainer import EvaluationTrainer
+from verl_care.trainer import CareTrainer
 
 
 @pytest.fixture
@@ -85,3 +90,37 @@ def test_metrics_of_every_start_are_kept(tmp_path):
         "metrics.until_step_40.2.jsonl": "second",
         "metrics.until_step_40.3.jsonl": "third",
     }
+
+
+class TestAStartThatTrainsNothing:
+    def test_has_the_folder_where_it_is_the_first(self, tmp_path):
+        assert resume.beside(tmp_path) == tmp_path
+
+    def test_leaves_the_records_of_others_be(self, tmp_path):
+        (tmp_path / resume.CONFIG).touch()
+        for number in (1, 2):
+            root = resume.beside(tmp_path)
+            assert root == tmp_path / f"val_only_{number}"
+            root.mkdir()
+        assert files(tmp_path) == {"config.yaml"}
+
+    def test_its_dumps_lie_with_its_records(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        root = tmp_path / "run" / "val_only_1"
+        folders = {"validation_data_dir": "run/validation", "rollout_data_dir": None}
+        trainer = OmegaConf.create(folders)
+        resume.move_dumps(trainer, tmp_path / "run", root)
+        assert trainer == {**folders, "validation_data_dir": str(root / "validation")}
+        elsewhere = OmegaConf.create({"validation_data_dir": "/scratch/dumps"})
+        resume.move_dumps(elsewhere, tmp_path / "run", root)
+        assert elsewhere == {"validation_data_dir": "/scratch/dumps"}
+
+
+@pytest.mark.parametrize(("val_only", "name"), [(False, ""), (True, "val_only_1")])
+def test_where_the_trainer_writes(tmp_path, val_only, name):
+    (tmp_path / resume.CONFIG).touch()
+    trainer: Any = object.__new__(CareTrainer)
+    trainer.config = OmegaConf.create({"trainer": {"default_local_dir": str(tmp_path), "val_only": val_only}})
+    assert trainer.record_root() == tmp_path / name
+    trainer.__class__ = EvaluationTrainer
+    assert trainer.record_root() == tmp_path

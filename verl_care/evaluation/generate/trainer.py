@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -26,6 +27,9 @@ class EvaluationTrainer(CareTrainer):
         super()._init_resource_pool_mgr()
         (role,) = self.role_worker_mapping  # verl looks it up by this name, whatever it builds
         self.role_worker_mapping[role] = ray.remote(ServingWorker)
+
+    def record_root(self) -> Path:
+        return Path(self.config.trainer.default_local_dir)  # `evaluation.run`: every start adds to the same answers
 
     def _settle_old_log_probs(self) -> bool:
         return False  # nothing is updated

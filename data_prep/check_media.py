@@ -36,7 +36,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_prep.common.fields import BadRow
 from data_prep.common.sheet import ROW_GROUP, keep_rows
 from data_prep.media_verdicts import COLUMNS, Busy, MediaFile, Use, Verdict, VerdictList, stamp_of, uses_of
-from verl_care.helper_process import HelperDied, HelperNotStarted, HelperProcess, HelperTimedOut
+from verl_care.processes.helper import HelperDied, HelperNotStarted, HelperProcess, HelperTimedOut
 
 WORKER = "data_prep.media_worker"
 NO_FACTS = {"readable": False, "frames": None, "seconds": None, "width": None, "height": None}

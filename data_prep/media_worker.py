@@ -16,7 +16,7 @@ from verl_care.data.budget import ImageBudget, VideoBudget
 from verl_care.data.decoders import MediaError, chosen, opened
 from verl_care.data.media import load_clip, load_image
 from verl_care.data.sources import clip_of, frames_in, image_of, local_path
-from verl_care.helper_process import serve
+from verl_care.processes.helper import serve
 
 PATCH = 14  # of Qwen2.5-VL; it decides on sizes only, not on what can be read
 MEMORY_BYTES = 4 << 30

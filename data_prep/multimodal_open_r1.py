@@ -26,7 +26,7 @@ from data_prep.common.reading import BadFile
 from data_prep.common.schema import RL_SCHEMA, image_entry, rl_row
 from data_prep.multimodal_open_r1_schema import FIELDS, Example, check_row
 from verl_care.data.prompts import PromptStyle, prompt_text
-from verl_care.helper_process import HelperNotStarted
+from verl_care.processes.helper import HelperNotStarted
 
 NEEDED = ("image", "problem", "solution")
 ROWS_AT_A_TIME = 64  # each carries its image

@@ -20,13 +20,15 @@ class CareRun(Callback):
     """Stops a wrong configuration in its first second, and leaves no shared memory behind."""
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        from verl_care import resume_checks, settings, shared_memory
+        from verl_care.checks import check, resume
+        from verl_care.processes import shared_memory
+        from verl_care.settings import CareConfigError
 
         try:
-            resume_checks.check(settings.check(config), config)
+            resume.check(check(config), config)
             self.prepare(config)
             _make_ready(config)
-        except settings.CareConfigError as error:
+        except CareConfigError as error:
             # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
             print(f"verl_care: this configuration would not do what it says:\n{error}", file=sys.stderr)
             sys.exit(2)
@@ -43,7 +45,7 @@ class CareRun(Callback):
 
 def _make_ready(config: DictConfig) -> None:
     """What helps a run, and is taken back when this process ends."""
-    from verl_care import shared_memory, worker_environment
+    from verl_care.processes import shared_memory, worker_environment
 
     segments = shared_memory.Segments()
     removed = segments.remove_stale()

@@ -1,22 +1,19 @@
-"""The `care:` node of the configuration, checked against itself and against verl's configuration.
+"""The `care:` node of the configuration, checked against itself; `verl_care.checks` looks at the whole.
 
-Every check says what was found, why it is wrong and which key mends it, and all of them run before Ray
-starts (`verl_care.launch`). The numbers are those of the released code; `docs/method.md` gives sources.
+The numbers are those of the released code; `docs/method.md` gives sources.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from verl_care import config_checks
 from verl_care.consistency_measures import MEASURES
 
 BONUSES = ("hard", "dense", "refgen", "none")
@@ -176,43 +173,37 @@ class CareConfig:
 
     def needs_reference(self, config: DictConfig) -> bool:
         """True if a reference model must be there: for the bonus, or for a KL term."""
-        return self.bonus != "none" or config_checks.uses_kl(config)
+        return self.bonus != "none" or uses_kl(config)
 
     def scores_validation(self, config: DictConfig) -> bool:
         """True if the reference scores the answers of a validation."""
         return "likelihood" in self.consistency_measures and self.needs_reference(config)
 
 
-def check(config: DictConfig) -> CareConfig:
-    """The settings of `config`, after every check that needs no GPU: at a run's start, and by its trainer.
-
-    Raises:
-        CareConfigError: with one line for everything that is wrong.
-    """
-    try:
-        care = CareConfig.from_config(config)
-        problems = [*_calibration(care.likelihood_calibration), *config_checks.conflicts(care, config)]
-    except OmegaConfBaseException as error:  # a key that is not there, or one that refers to none
-        raise CareConfigError(f"the configuration cannot be read: {error}") from error
-    if problems:
-        raise CareConfigError("\n".join(problems))
-    return care
+def uses_kl(config: DictConfig) -> bool:
+    """True if verl itself asks for a reference model."""
+    return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
 
 
-def _calibration(file: str | None) -> Iterator[str]:
-    """Read by the trainer alone, so looked for by `check` and not by `CareConfig`: rollout workers are elsewhere."""
-    from verl_care.consistency_measures.calibration import Calibration
+def unknown_key(node: str, key: str, known: Iterable[str]) -> str:
+    """What to say of a key that is no setting of `node`."""
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"Did you mean {node}.{near[0]}?" if near else f"Known keys: {', '.join(known)}."
+    return f"{node}.{key}: no such setting, it would be ignored. {hint}"
 
-    if not file:
-        return
-    try:
-        Calibration.load(Path(file))
-    except (OSError, ValueError) as error:
-        problem = f"it cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
-        yield (
-            f"care.likelihood_calibration={file}: {problem}. Set care.likelihood_calibration to a file of"
-            " `python -m verl_care.evaluation calibrate`, or to null."
-        )
+
+def is_number(value: Any) -> bool:
+    """True for a real number; a truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """A line for each setting that differs."""
+    return [
+        f"{name}: {there.get(name)} there, {here.get(name)} now"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
 
 
 def _is_words(value: Any) -> bool:
@@ -236,14 +227,14 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         kind = kinds.get(key)
         if kind is None:
-            problems.append(config_checks.unknown_key("care", str(key), kinds))
+            problems.append(unknown_key("care", str(key), kinds))
         elif isinstance(value, {str: str, bool: bool, type(None): str | None}.get(kind, ())):
             typed[key] = value
         elif kind is tuple and _is_words(value):
             typed[key] = tuple(value)
-        elif kind is float and config_checks.is_number(value):
+        elif kind is float and is_number(value):
             typed[key] = float(value)
-        elif kind is int and config_checks.is_number(value) and float(value).is_integer():
+        elif kind is int and is_number(value) and float(value).is_integer():
             typed[key] = int(value)
         else:
             word = _KINDS[kind]

@@ -21,19 +21,22 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.utils.debug import marked_timer
 from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
-from verl_care import config_checks, on_policy, packing, resume, scoring, settings
+from verl_care import on_policy, packing, scoring
 from verl_care.ablations import choices, step
 from verl_care.algorithm.consistency import consistency_bonus
 from verl_care.algorithm.metrics import care_metrics
+from verl_care.checkpoints import resume
+from verl_care.checkpoints.saving import WholeCheckpoints
+from verl_care.checks import check
 from verl_care.data.failures import FailedPrompts
 from verl_care.packing import media
+from verl_care.processes.time_limit import within
 from verl_care.records.group_log import GroupLog
 from verl_care.records.row_keys import prompt_of
 from verl_care.rewards.in_process import InProcessRewards
 from verl_care.rollout_caches import clip_cache_counts, clip_cache_metrics, prefix_cache_metrics
-from verl_care.time_limit import within
+from verl_care.settings import uses_kl
 from verl_care.validation import MeasuredValidation
-from verl_care.whole_checkpoints import WholeCheckpoints
 from verl_care.worker_fields import LeanPasses
 from verl_care.workers import CareWorker
 
@@ -46,7 +49,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
     """`trainer.v1.trainer_mode=care`."""
 
     def __init__(self, config: DictConfig):
-        self.care = settings.check(config)
+        self.care = check(config)
         _log_where_verl_logs()
         with open_dict(config):
             # verl 0.9.1 chooses the class by this key and then compares it with the literal "sync" in six places.
@@ -153,7 +156,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         refgen = self.care.bonus == "refgen"
         batch.extra_info[choices.WANTED] = self.care.refgen_answer if refgen else None  # type: ignore[index]
         try:
-            if self.care.packing and not refgen and not config_checks.uses_kl(self.config):
+            if self.care.packing and not refgen and not uses_kl(self.config):
                 self._score_answers(batch, metrics)
                 return batch
             self._scored = set(batch.keys)

@@ -29,8 +29,8 @@ from verl_care.consistency_measures.contradiction import contradiction
 from verl_care.consistency_measures.summary import PREFIX, validation_metrics
 from verl_care.packing import media
 from verl_care.packing.rows import column
+from verl_care.processes.time_limit import within
 from verl_care.settings import CareConfig
-from verl_care.time_limit import within
 
 Column = list[float | None]
 _GREEDY = {"temperature": 0.0, "top_p": 1.0, "top_k": -1}

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 
 from recipes.preflight import memory, rows
 from recipes.preflight.model_size import ModelSize, local_config, model_size
-from verl_care import resume_checks
+from verl_care.checks import check, resume
 from verl_care.doctor.finding import FAIL, NOTE, OK, Finding
-from verl_care.settings import CareConfig, CareConfigError, check
+from verl_care.settings import CareConfig, CareConfigError
 
 GIB = 2**30
 SAMPLE = 16  # rows of each file that are decoded
@@ -46,7 +46,7 @@ class Preflight:
 
     def configuration(self) -> Finding:
         try:
-            resume_checks.check(check(self.config), self.config)
+            resume.check(check(self.config), self.config)
         except CareConfigError as error:
             return Finding(FAIL, "recipe", str(error), "the override named there")
         trainer, data = self.config.trainer, self.config.data

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from verl_care import checkpoints
+from verl_care.checkpoints import folders
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
 RAY_GAVE_UP = b"The current node timed out during startup"
@@ -78,8 +78,8 @@ def train(out: Path, console: Console, overrides: Sequence[str] = (), minutes: f
 def trained(out: Path, total: int) -> bool:
     """Whether the last step has its checkpoint and its validation."""
     folder = out / "training"
-    newest, _ = checkpoints.latest_complete(folder)
-    there = newest is not None and checkpoints.step_of(newest) == total
+    newest, _ = folders.latest_complete(folder)
+    there = newest is not None and folders.step_of(newest) == total
     return there and (folder / f"validation/{total}.jsonl").exists()
 
 
@@ -124,7 +124,7 @@ def total_steps(overrides: Sequence[str]) -> int:
 
 def merge(out: Path, console: Console) -> None:
     """verl's model merger makes a Hugging Face folder; transformers loads it again."""
-    newest, _ = checkpoints.latest_complete(out / "training")
+    newest, _ = folders.latest_complete(out / "training")
     merged = out / "merged"
     if newest is None:
         raise StageFailed(f"no complete checkpoint in {out / 'training'}")

@@ -78,4 +78,4 @@ def test_what_else_reads_old_log_probabilities():
     for metric in ("actor/entropy", "calculate_debug_metrics(data)"):
         seam(metric in text, f"{metric} comes from the pass", "restore_metrics")
     text = source(trainer_base.PPOTrainer._balance_batch)
-    seam("upsample_batch_to_divisible_size(batch, batch_multiple" in text, "whole updates", "size_checks")
+    seam("upsample_batch_to_divisible_size(batch, batch_multiple" in text, "whole updates", "checks.sizes")

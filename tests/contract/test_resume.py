@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from verl_care.checkpoints import mark_complete, missing_files
+from verl_care.checkpoints.folders import mark_complete, missing_files
 
 PARTS = ["policy", "reference", "optimizer", "learning rate", "reference log-probabilities"]
 OFFLOADED = [

@@ -50,7 +50,7 @@ def test_what_is_patched_is_still_there():
 
 @pytest.mark.parametrize("key", ["freeze_vision_tower", "use_prefix_grouper"])
 def test_settings_that_verl_accepts_and_ignores(key):
-    """T18: config_checks refuses them; once verl's V1 trainer reads one, it can be allowed."""
+    """T18: checks/method.py refuses them; once verl's V1 trainer reads one, it can be allowed."""
     read = [
         str(file.relative_to(SITE))
         for folder in ("trainer/ppo/v1", "workers/engine", "workers/utils")

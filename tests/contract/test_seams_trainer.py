@@ -13,10 +13,10 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils import tracking
 
 from tests.contract.seams import in_order, parameters, seam, source
-from verl_care import checkpoints
+from verl_care.checkpoints import folders
+from verl_care.checkpoints.saving import WholeCheckpoints
 from verl_care.trainer import CareTrainer
 from verl_care.validation import MeasuredValidation
-from verl_care.whole_checkpoints import WholeCheckpoints
 from verl_care.worker_fields import LeanPasses
 
 # ---------------------------------------------------------------- hooks
@@ -125,7 +125,7 @@ def test_names_of_a_checkpoints_files():
         seam(name in save, f"the name {name}", "checkpoints.missing_files")
     order = ("actor_rollout_wg.save_checkpoint(", "data.pt", '"latest_checkpointed_iteration.txt"')
     seam(in_order(save, *order), "latest_checkpointed_iteration.txt comes last (T13)", "the mark behind it")
-    seam(checkpoints.step_of(Path("global_step_7")) == 7, "step_of", "resuming")
+    seam(folders.step_of(Path("global_step_7")) == 7, "step_of", "resuming")
 
 
 def test_resuming_from_a_path():
@@ -151,11 +151,11 @@ def test_which_sizes_divide_others():
 
     update = source(engine_workers.TrainingWorker.train_mini_batch)
     divides = "mini_batch_size % self.engine.get_data_parallel_size() == 0"
-    seam(divides in update, "ranks divide the responses of an update", "size_checks._updates")
+    seam(divides in update, "ranks divide the responses of an update", "checks.sizes._updates")
     servers = source(engine_workers.ActorRolloutRefWorker.init_model)
-    seam("self.world_size % infer_world_size == 0" in servers, "servers divide the ranks", "size_checks._servers")
+    seam("self.world_size % infer_world_size == 0" in servers, "servers divide the ranks", "checks.sizes._servers")
     padding = source(trainer_base.PPOTrainer._balance_batch)
-    seam("upsample_batch_to_divisible_size(" in padding, "a batch is filled up", "size_checks._updates")
+    seam("upsample_batch_to_divisible_size(" in padding, "a batch is filled up", "checks.sizes._updates")
 
 
 # ---------------------------------------------------------------- logging

@@ -15,7 +15,7 @@ from recipes.quickstart.report import read_jsonl, read_metrics
 from tests.e2e.conftest import START_LIMIT
 from tests.e2e.leftovers import left_in_shared_memory
 from tests.e2e.world import damage_clips, write_model_that_prefers
-from verl_care import checkpoints
+from verl_care.checkpoints import folders
 from verl_care.evaluation.generate import checkpoint
 from verl_care.records import groups, jsonl
 from verl_care.report import collect, page
@@ -43,9 +43,9 @@ def resumed(new_run):
     assert first.poll() is None, run.log[-4000:]
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    left_by_the_kill = checkpoints.latest_complete(run.folder)[0]
+    left_by_the_kill = folders.latest_complete(run.folder)[0]
     assert left_by_the_kill is not None
-    assert checkpoints.step_of(left_by_the_kill) == 2
+    assert folders.step_of(left_by_the_kill) == 2
     run.finish(*settings)
     return run
 
@@ -123,10 +123,10 @@ def test_it_said_where_it_resumed(resumed):
 
 
 def test_the_last_checkpoint_is_complete(resumed):
-    folder, newer = checkpoints.latest_complete(resumed.folder)
+    folder, newer = folders.latest_complete(resumed.folder)
     assert folder is not None
-    assert (checkpoints.step_of(folder), newer) == (4, {})
-    assert json.loads((folder / checkpoints.MARK).read_text())["has_reference"]
+    assert (folders.step_of(folder), newer) == (4, {})
+    assert json.loads((folder / folders.MARK).read_text())["has_reference"]
 
 
 def test_nothing_is_left_in_shared_memory(resumed):

@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import OmegaConf, open_dict
 
-from verl_care.settings import CareConfigError, check
+from verl_care.checks import check
+from verl_care.settings import CareConfigError
 
 
 def put(config, key, value):

@@ -1,4 +1,4 @@
-"""A helper process (`verl_care.helper_process`) that misbehaves when told so: `python -m tests.unit.hostile_helper`.
+"""A helper process (`verl_care.processes.helper`) that misbehaves when told so: `python -m tests.unit.hostile_helper`.
 
 As a decoder for `data_prep.check_media` it does what the name of a file says.
 """
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from verl_care.helper_process import serve
+from verl_care.processes.helper import serve
 
 
 def answer(question: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verl_care.checkpoints import (
+from verl_care.checkpoints.folders import (
     MARK,
     REFERENCE,
     keep_newest,
@@ -176,7 +176,7 @@ class TestOrphans:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("verl_care.checkpoints.shutil.rmtree", killed)
+            patch.setattr("verl_care.checkpoints.folders.shutil.rmtree", killed)
             with pytest.raises(KeyboardInterrupt):
                 remove_orphans(tmp_path)
         assert remove_orphans(tmp_path) == ["global_step_2"]  # the next save finds the rest
@@ -189,7 +189,7 @@ class TestOrphans:
             raise PermissionError(1, "Operation not permitted")
 
         with monkeypatch.context() as patch:
-            patch.setattr("verl_care.checkpoints.shutil.rmtree", refused)
+            patch.setattr("verl_care.checkpoints.folders.shutil.rmtree", refused)
             assert keep_newest([first, second, third], 2) == [second, third]
             assert remove_orphans(tmp_path) == []  # the actor is still there
             assert "global_step_1/actor: this part of an old checkpoint cannot be removed" in caplog.text

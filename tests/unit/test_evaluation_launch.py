@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from data_prep.common.schema import RL_SCHEMA, rl_row
 from tests.unit.configs import put
-from verl_care import settings as care_settings
+from verl_care.checks import check
 from verl_care.data.prompts import prompt_text
 from verl_care.evaluation.generate import checks, launch
 from verl_care.evaluation.generate.command import BENCHMARKS, evaluation_command
@@ -91,12 +91,12 @@ class TestComposed:
 
     def test_it_passes_its_own_checks(self, make):
         config = make()
-        care_settings.check(config)
+        check(config)
         assert list(checks.problems(config)) == []
 
     def test_no_training_state(self, make):
         config = make()
-        assert not care_settings.check(config).needs_reference(config)
+        assert not check(config).needs_reference(config)
         assert config.actor_rollout_ref.rollout.load_format == "auto"
         assert config.care.groups_per_step == 0  # GroupLog writes nothing, not even a start
 

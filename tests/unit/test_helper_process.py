@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from verl_care.helper_process import HelperDied, HelperNotStarted, HelperProcess, HelperTimedOut
+from verl_care.processes.helper import HelperDied, HelperNotStarted, HelperProcess, HelperTimedOut
 
 MODULE = "tests.unit.hostile_helper"
 
@@ -127,7 +127,7 @@ def test_closing_ends_a_question_under_way():
 def test_nothing_outlives_a_parent_that_is_killed(question):
     """An idle helper notices that nobody asks any more; one that hangs still has its alarm."""
     program = (
-        f"from verl_care.helper_process import HelperProcess; helper = HelperProcess({MODULE!r}, seconds=3)\n"
+        f"from verl_care.processes.helper import HelperProcess; helper = HelperProcess({MODULE!r}, seconds=3)\n"
         f"print(helper.ask('pid'), flush=True); helper.ask({question!r}); input()"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)

@@ -7,8 +7,9 @@ import pytest
 from ray._private import ray_constants
 
 from tests.unit.configs import put
-from verl_care import launch, settings, worker_environment
+from verl_care import checks, launch
 from verl_care.platforms.cpu import ray_worker
+from verl_care.processes import worker_environment
 
 
 class TestLaunch:
@@ -21,7 +22,7 @@ class TestLaunch:
 
     def test_a_check_that_fails_ends_it_too(self, config, monkeypatch, capsys):
         # Hydra makes a warning of an exception in a callback, and goes on
-        monkeypatch.setattr(settings, "check", lambda config: 1 / 0)
+        monkeypatch.setattr(checks, "check", lambda config: 1 / 0)
         with pytest.raises(SystemExit) as stopped:
             launch.CareRun().on_job_start(config)
         assert stopped.value.code == 1
@@ -67,7 +68,7 @@ class TestWorkerEnvironment:
         ("executable", "quoted"), [("/my clone/bin/python", "'/my clone/bin/python'"), ("/usr/bin/python3", None)]
     )
     def test_this_interpreter_on_a_gpu(self, composed, fake_server, at_exit, monkeypatch, executable, quoted):
-        monkeypatch.setattr(settings, "check", lambda config: None)  # it looks for data
+        monkeypatch.setattr(checks, "check", lambda config: None)  # it looks for data
         monkeypatch.setattr("sys.executable", executable)
         launch.CareRun().on_job_start(composed["care_base"].copy())
         assert given_to_workers({}).get("py_executable") == quoted
@@ -136,6 +137,6 @@ def fake_server(monkeypatch):
 def at_exit(monkeypatch, tmp_path):
     """What a run would do at its end; its marks go to `tmp_path`."""
     calls = []
-    monkeypatch.setattr("verl_care.shared_memory.tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("verl_care.processes.shared_memory.tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr("atexit.register", lambda *call: calls.append(call))
     return calls

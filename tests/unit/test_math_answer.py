@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from verl_care.helper_process import HelperNotStarted, HelperProcess
+from verl_care.processes.helper import HelperNotStarted, HelperProcess
 from verl_care.rewards import math_answer
 from verl_care.rewards.grading import grade
 from verl_care.rewards.math_answer import as_latex, is_mathematics

@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from verl_care.settings import check
+from verl_care.checks import check
 
 
 @pytest.fixture(scope="module")

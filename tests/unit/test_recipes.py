@@ -6,8 +6,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from verl_care.checks import check
 from verl_care.platforms.cpu.vllm import ENVIRONMENT
-from verl_care.settings import CareConfigError, check
+from verl_care.settings import CareConfigError
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ["care_seed_bench_r1", "care_seed_bench_r1_margin", "care_video_r1"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from verl_care import resume
+from verl_care.checkpoints import resume
 from verl_care.report.metrics import MetricsReader
 
 

@@ -1,4 +1,4 @@
-"""Where a run goes on: `checkpoints.py` says which folders are whole, `resume.py` what follows from it."""
+"""Where a run goes on: `folders.py` says which folders are whole, `resume.py` what follows from it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.unit.test_checkpoints import save
-from verl_care import resume
-from verl_care.checkpoints import MARK, latest_complete
+from verl_care.checkpoints import resume
+from verl_care.checkpoints.folders import MARK, latest_complete
 from verl_care.evaluation.generate.trainer import EvaluationTrainer
 from verl_care.trainer import CareTrainer
 

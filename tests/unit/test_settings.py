@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf, open_dict
 
 from tests.unit.configs import message, put
-from verl_care.settings import CareConfig, CareConfigError, check
+from verl_care.checks import check
+from verl_care.settings import CareConfig, CareConfigError
 
 
 @pytest.mark.parametrize("name", ["care_base", "care_quickstart"])

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from verl_care import shared_memory
-from verl_care.shared_memory import ForeignFolder, Segments
+from verl_care.processes import shared_memory
+from verl_care.processes.shared_memory import ForeignFolder, Segments
 
 ME = str(os.getpid())
 

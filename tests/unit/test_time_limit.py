@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from verl_care.time_limit import within
+from verl_care.processes.time_limit import within
 
 
 def test_what_comes_back_in_time_has_run():

@@ -83,7 +83,7 @@ def memory() -> Finding:
 
 def shared_memory() -> Finding:
     """Weights travel to vLLM through /dev/shm, and killed runs leave theirs behind."""
-    from verl_care import shared_memory as shm
+    from verl_care.processes import shared_memory as shm
 
     free = shutil.disk_usage(SHM).free
     text = f"{free / GIB:.1f} GiB free in /dev/shm"

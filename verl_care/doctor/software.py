@@ -85,7 +85,8 @@ def configs() -> Finding:
 
 def settings() -> Finding:
     """The checks at the start of a run, on the quick start's configuration and files that exist."""
-    from verl_care.settings import CareConfigError, check
+    from verl_care.checks import check
+    from verl_care.settings import CareConfigError
 
     config = _compose("care_quickstart")
     config.data.train_files = config.data.val_files = __file__

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import yaml
 
-from verl_care.config_checks import is_number
 from verl_care.data.budget import VideoBudget
 from verl_care.evaluation import rows as evaluation
 from verl_care.evaluation.scoring.rules import Rules, read_response
@@ -25,6 +24,7 @@ from verl_care.report.metrics import MetricsReader, curves, validations
 from verl_care.report.payload import Metric, Scalar, Validation
 from verl_care.report.text import clean, number, whole
 from verl_care.rewards import grading
+from verl_care.settings import is_number
 
 CONFIG = "config.yaml"
 _SECRET = re.compile(

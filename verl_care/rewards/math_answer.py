@@ -2,7 +2,7 @@
 
 math-verify parses LaTeX and lets SymPy compare, which a short text can keep busy for years (`9^{9^{9^{9}}}`). Its own
 time limits are signals, which work in a main thread only; grading runs in threads. So they are off, and the limit is
-that of `verl_care.helper_process`. Of what it offers only the LaTeX reading is used: its reading of plain expressions
+that of `verl_care.processes.helper`. Of what it offers only the LaTeX reading is used: its reading of plain expressions
 ends in `eval`, and picks a number out of a sentence.
 """
 
@@ -13,7 +13,7 @@ import re
 import threading
 from functools import lru_cache
 
-from verl_care.helper_process import HelperError, HelperProcess
+from verl_care.processes.helper import HelperError, HelperProcess
 
 ANSWER_CHARACTERS = 500
 """A longer answer is wrong: the final answers of the data have a line at most, and parsing is not linear."""

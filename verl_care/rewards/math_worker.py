@@ -7,7 +7,7 @@ import logging
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, MatrixBase
 
-from verl_care.helper_process import serve
+from verl_care.processes.helper import serve
 
 MEMORY_BYTES = 1 << 30
 MOST_LETTERS = 3

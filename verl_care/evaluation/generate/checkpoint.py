@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from verl_care import checkpoints
-from verl_care.config_checks import HUB_NAME
+from verl_care.checkpoints import folders
+from verl_care.checks.files import HUB_NAME
 
 MERGED = ".merged"  # global_step_500.merged, beside global_step_500
 SOURCE = "merged_from.txt"
@@ -58,7 +58,7 @@ def name_of(checkpoint: str) -> str:
     """A short name for people: `Qwen2.5-VL-7B-Instruct`, `seed_bench_r1-global_step_500`."""
     path = Path(checkpoint).expanduser().absolute()
     path = path.parent if path.name == "actor" else path
-    return f"{path.parent.name}-{path.name}" if checkpoints.step_of(path) is not None else path.name
+    return f"{path.parent.name}-{path.name}" if folders.step_of(path) is not None else path.name
 
 
 def run_merger(actor: Path, target: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
-from verl_care.config_checks import is_number, unknown_key
+from verl_care.settings import is_number, unknown_key
 
 NODE = ("run", "samples", "retry_failed", "allow_training_prompts")
 

@@ -15,6 +15,7 @@ from verl_care.evaluation.generate import settings
 from verl_care.evaluation.generate.questions import Question, QuestionKey
 from verl_care.evaluation.rows import RESPONSES, Row, append_rows, read_rows
 from verl_care.records import jsonl
+from verl_care.settings import differences
 
 LOCK = ".lock"
 WAIT_S = 60.0  # for processes of a killed run to end
@@ -93,7 +94,7 @@ def claim(run: Path, here: Mapping[str, Any], model: str) -> None:
         there = settings.read(run)
     if there is None and (run / RESPONSES).exists():
         raise RunRefused(f"evaluation.run={run}: its answers say not how they were made. Set it to another folder.")
-    if there is not None and (differing := settings.differences(there, here)):
+    if there is not None and (differing := differences(there, here)):
         lines = "".join(f"\n  {line}" for line in differing)
         raise RunRefused(
             f"evaluation.run={run}: its answers were made with other settings, and such are never mixed:{lines}\n"

@@ -45,15 +45,6 @@ def key_of(settings: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """A line for each setting that differs."""
-    return [
-        f"{name}: {there.get(name)} there, {here.get(name)} now"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
-
-
 def read(run: Path) -> dict[str, Any] | None:
     """The settings of a RUN folder; None if it has none yet.
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf, open_dict
 from tests.unit.configs import put
 from tests.unit.test_checkpoints import save
 from verl_care import launch
-from verl_care.resume_checks import check, settings_of
+from verl_care.checks.resume import check, settings_of
 from verl_care.settings import CareConfig, CareConfigError
 
 LR = "actor_rollout_ref.actor.optim.lr"

@@ -8,9 +8,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from tests.unit.test_checkpoints import FILES
-from verl_care.checkpoints import REFERENCE, latest_complete
+from verl_care.checkpoints.folders import REFERENCE, latest_complete
+from verl_care.checkpoints.saving import WholeCheckpoints
 from verl_care.settings import CareConfigError
-from verl_care.whole_checkpoints import WholeCheckpoints
 
 
 class Ranks:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-if TYPE_CHECKING:
-    from verl_care.settings import CareConfig
+from verl_care import on_policy
+from verl_care.settings import CareConfig
 
 RANKS = ("trainer.nnodes", "trainer.n_gpus_per_node")
 PARALLEL = ("tensor_model_parallel", "data_parallel", "pipeline_model_parallel")
@@ -72,8 +71,6 @@ def _updates(config: DictConfig) -> Iterator[str]:
 
 def _micro_batches(care: CareConfig, config: DictConfig) -> Iterator[str]:
     """A micro-batch must hold the longest row: with dynamic batch sizes one that does not fit ends the run."""
-    from verl_care import on_policy
-
     data, (actor, ref, rollout) = config.data, (config.actor_rollout_ref[name] for name in ("actor", "ref", "rollout"))
     trains = not config.trainer.get("val_only")
     sequence = _ulysses(actor, actor.fsdp_config)

@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from verl_care import checkpoints
-from verl_care.evaluation.generate.settings import differences
-from verl_care.resume import CONFIG
-from verl_care.settings import CareConfig, CareConfigError
+from verl_care.checkpoints import folders
+from verl_care.checkpoints.resume import CONFIG
+from verl_care.settings import CareConfig, CareConfigError, differences
 
 PATHS = ("data.train_files", "actor_rollout_ref.model.path")
 KEYS = (
@@ -66,12 +65,12 @@ def check(care: CareConfig, config: DictConfig) -> None:
 def _folder(trainer: DictConfig) -> Path | None:
     """The complete checkpoint that a run goes on from, if any."""
     if trainer.resume_mode == "auto":
-        return checkpoints.latest_complete(trainer.default_local_dir)[0]
+        return folders.latest_complete(trainer.default_local_dir)[0]
     return Path(trainer.resume_from_path) if trainer.resume_mode == "resume_path" else None
 
 
 def _unloadable(folder: Path, care: CareConfig, config: DictConfig) -> Iterator[str]:
-    trainer, mark = config.trainer, checkpoints.mark_of(folder)
+    trainer, mark = config.trainer, folders.mark_of(folder)
     if trainer.nnodes * trainer.n_gpus_per_node != mark.world_size:
         yield (
             f"trainer.nnodes={trainer.nnodes}, trainer.n_gpus_per_node={trainer.n_gpus_per_node}: {folder} was saved by"

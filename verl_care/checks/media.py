@@ -1,4 +1,4 @@
-"""What is wrong with `data.video` and `data.image`, a line for each thing; for `verl_care.config_checks`."""
+"""What is wrong with `data.video` and `data.image`, a line for each thing; for `verl_care.settings`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from verl_care.config_checks import is_number, unknown_key
 from verl_care.data.budget import (
     DECODERS,
     FRAMES_PER_PATCH,
@@ -18,6 +17,7 @@ from verl_care.data.budget import (
     ImageBudget,
     VideoSettings,
 )
+from verl_care.settings import is_number, unknown_key
 
 WORDS = {"decoder": DECODERS, "temporal_positions": TEMPORAL_POSITIONS}
 MAX_SECONDS = 1e6  # of a timer; more overflows it

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.configs import message, put
-from verl_care.settings import check
+from verl_care.checks import check
 
 BATCH, MINI = "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"
 N, GPUS, NODES = "actor_rollout_ref.rollout.n", "trainer.n_gpus_per_node", "trainer.nnodes"

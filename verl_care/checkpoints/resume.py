@@ -13,7 +13,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from verl_care import checkpoints
+from verl_care.checkpoints import folders
 from verl_care.report.dumps import ROLLOUTS, VALIDATION
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ METRICS, CONFIG = "metrics.jsonl", "config.yaml"
 
 def newest(root: Path) -> Path | None:
     """The newest complete checkpoint under `root`; the log says what was passed over, and if there is none."""
-    folder, incomplete = checkpoints.latest_complete(root)
+    folder, incomplete = folders.latest_complete(root)
     for name, missing in incomplete.items():
         logger.warning("checkpoint %s is incomplete (no %s): passed over", name, ", ".join(missing[:3]))
     if folder is None:
@@ -39,14 +39,14 @@ def check(folder: str, ranks: int) -> None:
         FileNotFoundError: naming what it lacks.
         ValueError: naming both numbers.
     """
-    missing = checkpoints.missing_files(folder)
+    missing = folders.missing_files(folder)
     if missing:
         raise FileNotFoundError(
             f"trainer.resume_from_path={folder} is no complete checkpoint of this trainer: no"
             f" {', '.join(missing[:3])}. Name another folder, or set trainer.resume_mode=auto for the newest complete"
             " one"
         )
-    saved = checkpoints.mark_of(folder).world_size
+    saved = folders.mark_of(folder).world_size
     if saved != ranks:
         raise ValueError(
             f"{folder} was saved by {saved} ranks, and this run has {ranks}: every rank reads its own shards. Set"
@@ -63,19 +63,19 @@ def begin(root: Path, step: int) -> None:
     """
     keep_metrics(root / METRICS, step)
     last = step or -1
-    folders = [folder for folder in checkpoints.complete(root) if (checkpoints.step_of(folder) or 0) > last]
+    later = [folder for folder in folders.complete(root) if (folders.step_of(folder) or 0) > last]
     dumps = [dump for name in (VALIDATION, ROLLOUTS) for dump in _dumps(root / name, last)]
-    if not folders and not dumps:
+    if not later and not dumps:
         return
     aside = _free(root / "abandoned")
     aside.mkdir()
     if (root / CONFIG).exists():
         shutil.copy(root / CONFIG, aside)
-    for path in (*reversed(folders), *dumps):  # the newest first: after a kill here it is not what is found
+    for path in (*reversed(later), *dumps):  # the newest first: after a kill here it is not what is found
         place = aside / path.relative_to(root)
         place.parent.mkdir(exist_ok=True)
         path.rename(place)
-    moved = ", ".join([*(folder.name for folder in folders), *([f"{len(dumps)} dumps"] if dumps else ())])
+    moved = ", ".join([*(folder.name for folder in later), *([f"{len(dumps)} dumps"] if dumps else ())])
     logger.warning("training begins behind step %d: %s of an earlier branch moved to %s", step, moved, aside)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.configs import message, put
-from verl_care import checkpoints
-from verl_care.settings import CareConfigError, check
+from verl_care.checkpoints import folders
+from verl_care.checks import check
+from verl_care.settings import CareConfigError
 
 # key in verl's part, value, part of the reason, what the message says to set
 VERL_CASES = [
@@ -271,7 +272,7 @@ def test_resuming_from_what_is_no_checkpoint(config, path, tmp_path, monkeypatch
     put(config, "trainer.resume_from_path", path)
     text = message(config)
     assert text.startswith(f"trainer.resume_from_path={path}: no complete checkpoint, it has no ")
-    lacking = checkpoints.MARK if path == "global_step_7" else "global_step_<step> at its end"
+    lacking = folders.MARK if path == "global_step_7" else "global_step_<step> at its end"
     assert f"{lacking} (looked up from {tmp_path}). Set trainer.resume_from_path" in text
 
 

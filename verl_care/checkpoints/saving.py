@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from omegaconf import DictConfig, open_dict
 
-from verl_care import checkpoints, resume
+from verl_care.checkpoints import folders, resume
 from verl_care.settings import CareConfigError
 
 
@@ -42,9 +42,9 @@ class WholeCheckpoints:
 
     def _save_checkpoint(self) -> None:
         folder = self.checkpoint_root / f"global_step_{self.global_steps}"
-        (folder / checkpoints.MARK).unlink(missing_ok=True)
+        (folder / folders.MARK).unlink(missing_ok=True)
         if self.use_reference_policy:
-            self.actor_rollout_wg.save_reference(str(folder / checkpoints.REFERENCE))
+            self.actor_rollout_wg.save_reference(str(folder / folders.REFERENCE))
         trainer, keep = self.config.trainer, self._keep
         with open_dict(self.config):
             # verl deletes the one before as soon as the actor is written, and there would be none that is complete.
@@ -53,11 +53,11 @@ class WholeCheckpoints:
             super()._save_checkpoint()  # type: ignore[misc]
         finally:
             trainer.max_actor_ckpt_to_keep = keep
-        checkpoints.mark_complete(
+        folders.mark_complete(
             folder, world_size=self.actor_rollout_wg.world_size, has_reference=self.use_reference_policy
         )
-        self._saved = checkpoints.keep_newest([*self._saved, folder], keep)
-        checkpoints.remove_orphans(self.checkpoint_root)
+        self._saved = folders.keep_newest([*self._saved, folder], keep)
+        folders.remove_orphans(self.checkpoint_root)
 
     def _load_checkpoint(self) -> None:
         trainer = self.config.trainer
@@ -76,11 +76,11 @@ class WholeCheckpoints:
             resume.check(trainer.resume_from_path, self.actor_rollout_wg.world_size)
         super()._load_checkpoint()  # type: ignore[misc]
         if self.global_steps > 0 and self.use_reference_policy:
-            self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / checkpoints.REFERENCE))
+            self.actor_rollout_wg.load_reference(str(Path(trainer.resume_from_path) / folders.REFERENCE))
         self._begin()  # once everything is loaded
         if keep := self._keep:
             # Those that the run had kept count; what is older was left there on purpose.
-            self._saved = checkpoints.complete(self.checkpoint_root)[-keep:]
+            self._saved = folders.complete(self.checkpoint_root)[-keep:]
 
     def _begin(self) -> None:
         """What the folder holds of later steps is of a branch that ends here; of another training, all of it is."""

@@ -1,13 +1,15 @@
 """What a response of the miniature is worth, by the rule that knows the truth. Pure.
 
-A response of the grammar (`recipes.quickstart.consistency_rule`) concludes in a word and answers with a letter. It is
-consistent when the word is the letter's option, and right for the right reason when it is accurate as well. One
+A response of the grammar (`recipes.quickstart.consistency_rule`) concludes behind "so" and then answers. It is
+consistent when the conclusion is the letter's option, and right for the right reason when it is accurate as well. One
 outside the grammar is neither accurate nor consistent, and counts in every mean; that its letter is right, or is the
-lamp's, as the accuracy that training rewards finds letters, are measures of their own.
+lamp's, as the accuracy that training rewards finds letters, are measures of their own. The letter is the same one in
+all of them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,9 +18,10 @@ import numpy as np
 from data_prep.miniature_world import ACTIONS, LETTERS
 from recipes.quickstart.consistency_rule import parse
 from verl_care.consistency_measures.calibration import auc
-from verl_care.rewards.grading import grade
+from verl_care.rewards.grading import extract_answer, grade
 
 CAP = 0.95
+WORD = re.compile(r"[a-z]+")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Response:
     right_letter: bool
     accuracy: float
     consistent: bool
+    consistent_loosely: bool
+    """The last step that the reasoning names is the letter's option, in the grammar or not."""
     conclusion_right: bool
     conclusion_listed: bool
     names_step: bool
@@ -44,16 +49,18 @@ class Response:
             return grade("multiple choice", text, letter) > 0
 
         found, right_letter = parse(text), answers(LETTERS[answer])
+        named = dict(zip(LETTERS, options, strict=False)).get(extract_answer(text) or "")
+        loosely = named is not None and named == last_step(text.partition("</think>")[0])
         seen = (lamp == LETTERS[answer], answers(lamp)) if lamp else (None, None)
         if found is None:
-            return cls(False, right_letter, 0.0, False, False, False, False, length, *seen)
+            return cls(False, right_letter, 0.0, False, loosely, False, False, False, length, *seen)
         conclusion, letter = found
-        named = options[LETTERS.index(letter)] if letter in LETTERS[: len(options)] else None
         return cls(
             in_grammar=True,
             right_letter=right_letter,
             accuracy=float(letter == LETTERS[answer]),
             consistent=conclusion == named,
+            consistent_loosely=loosely,
             conclusion_right=conclusion == options[answer],
             conclusion_listed=conclusion in options,
             names_step=conclusion in ACTIONS,
@@ -63,10 +70,18 @@ class Response:
         )
 
 
+def last_step(reasoning: str) -> str | None:
+    """The last step of the world that stands there as a word."""
+    steps = [word for word in WORD.findall(reasoning) if word in ACTIONS]
+    return steps[-1] if steps else None
+
+
 def measure(responses: Sequence[Response], likelihoods: Sequence[float] | None = None) -> dict[str, float]:
     """Means over responses.
 
     accuracy, consistency, format     of all
+    consistency_loose                 of all: the last step that the reasoning names is the letter's option, also of
+                                      those outside the grammar
     right_letter                      of all, by the reward of training, in the grammar or not
     right_reason                      accurate and consistent
     right_contradicted                accurate, but the conclusion is another option or none
@@ -88,6 +103,7 @@ def measure(responses: Sequence[Response], likelihoods: Sequence[float] | None =
         "responses": float(len(responses)),
         "accuracy": accurate.mean(),
         "consistency": consistent.mean(),
+        "consistency_loose": np.mean([r.consistent_loosely for r in responses]),
         "format": np.mean([r.in_grammar for r in responses]),
         "right_letter": right_letter.mean(),
         "right_reason": (accurate & consistent).mean(),

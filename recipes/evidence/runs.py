@@ -23,7 +23,7 @@ from rich.console import Console
 
 from data_prep.miniature_world import LEVELS
 from recipes.evidence.plan import Plan, Run
-from recipes.evidence.results import result_of, rounded
+from recipes.evidence.results import result_of
 from recipes.evidence.temptation import RELIABILITY, tempt
 from recipes.quickstart import stages
 
@@ -122,11 +122,9 @@ class Evidence:
         finally:
             seconds = _add_seconds(folder, time.monotonic() - began)
         stages.merge(folder, Console(quiet=True))
-        greedy = folder / "greedy.json"
-        arguments = ("--model", folder / "merged", "--data", self.out / "data", "--out", greedy)
+        arguments = ("--model", folder / "merged", "--data", self.out / "data", "--out", folder)
         stages.python(folder / "greedy.log", "-m", "recipes.evidence.greedy", *arguments)
         result = result_of(run, folder / "training", seconds) | {"steps": steps}
-        result |= rounded(json.loads(greedy.read_text()))
         self.results.mkdir(parents=True, exist_ok=True)
         unfinished = self.result(run).with_suffix(".unfinished")
         unfinished.write_text(json.dumps(result, indent=1) + "\n")

@@ -2,9 +2,10 @@
 
     python -m recipes.evidence.simulator --model MODEL --data DATA --method care --seed 100 --out run.json
 
-The same rows, processor, bonus and advantage (`verl_care.algorithm`) as a run through verl, and the same update: 4
-prompts x 8 responses at temperature 1, one on-policy step of AdamW. It decides nothing that is reported: results come
-from verl. Seeds below 100 belong to the evidence and are refused.
+The same rows, processor, rewards, bonus and advantage as a run through verl, and the same update: 4 prompts x 8
+responses at temperature 1, one on-policy step of AdamW. (A likelihood is the letter's, and a response outside the
+grammar has none.) It decides nothing that is reported: results come from verl. Seeds below 100 belong to the evidence
+and are refused.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,15 @@ from recipes.quickstart.examples import Example, embed, load_examples, scored_lo
 from recipes.quickstart.packing import Packed, pack
 from verl_care.algorithm.advantage import group_advantage
 from verl_care.algorithm.consistency import consistency_bonus
+from verl_care.rewards.grading import has_format
 
 TUNING_SEEDS = 100  # the first of them
 METHODS = ("no_kl", "grpo", "care", "frozen", "dense_cons")
 KL = 0.04
 LETTER_FROM_END = 5  # `>B` `</` `answer` `>` `<|im_end|>`
 NEW_TOKENS = 32
+AT_ONCE = 128  # rows that are answered together
+END = "<|im_end|>"
 SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "conclusion_right", "unsupported", "auc")
 
 
@@ -140,19 +143,21 @@ def judge(
     examples: Sequence[Example],
     responses: Sequence[Sequence[int]],
     end: int,
-    lamps: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Response]:
     group = len(responses) // len(examples)
     return [
         Response.of(
-            tokenizer.decode([t for t in tokens if t != end]),
+            text,
             examples[i // group].options,
             examples[i // group].answer,
             len(tokens),
-            lamps.get(examples[i // group].id),
         )
-        for i, tokens in enumerate(responses)
+        for i, (text, tokens) in enumerate(zip(texts_of(tokenizer, responses, end), responses, strict=True))
     ]
+
+
+def texts_of(tokenizer: Any, responses: Sequence[Sequence[int]], end: int) -> list[str]:
+    return [tokenizer.decode([t for t in tokens if t != end]) for tokens in responses]
 
 
 def letter_probabilities(log_prob_T: Tensor, responses: Sequence[Sequence[int]], judged: Sequence[Response]) -> Tensor:
@@ -167,7 +172,7 @@ class Simulator:
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, processor: Any, settings: Settings) -> None:
         self.policy, self.settings = model, settings
         self.tokenizer = processor.tokenizer
-        self.end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self.end = self.tokenizer.convert_tokens_to_ids(END)
         self.reference = copy.deepcopy(model).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.01)
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -187,10 +192,11 @@ class Simulator:
         with torch.no_grad():
             reference_T, owner_T = token_log_probs(self.reference, examples, responses)
         likelihood_N = letter_probabilities(reference_T, responses, judged)
-        accuracy_N = torch.tensor([r.accuracy for r in judged])
+        accuracy_N = torch.tensor([float(r.right_letter) for r in judged])
         bonus = {"care": "hard", "frozen": "hard", "dense_cons": "dense"}.get(s.method, "none")
         result = consistency_bonus(accuracy_N, likelihood_N, group_N, bonus=bonus)  # pyright: ignore[reportArgumentType]
-        reward_N = accuracy_N + torch.tensor([float(r.in_grammar) for r in judged]) + result.bonus_N
+        format_N = torch.tensor([float(has_format(text)) for text in texts_of(self.tokenizer, responses, self.end)])
+        reward_N = accuracy_N + format_N + result.bonus_N
         advantage_N = group_advantage(reward_N, group_N)
 
         log_prob_T, _ = token_log_probs(self.policy, examples, responses)
@@ -218,20 +224,19 @@ class Simulator:
             theirs.lerp_(ours, 1 - self.settings.decay)
 
 
-def evaluate(
-    model: Qwen2_5_VLForConditionalGeneration,
-    tokenizer: Any,
-    rows: Sequence[Example],
-    greedy: bool = False,
-    lamps: Mapping[str, str] = MappingProxyType({}),
-) -> dict[str, float]:
-    """What one response to each row measures, sampled at temperature 1 or greedy. `lamps`: id of a row -> letter."""
-    judged: list[Response] = []
-    end, generator = tokenizer.convert_tokens_to_ids("<|im_end|>"), torch.Generator().manual_seed(0)
-    for i in range(0, len(rows), 128):
-        responses = sample(model, rows[i : i + 128], 1, end, generator, greedy)
-        judged += judge(tokenizer, rows[i : i + 128], responses, end, lamps)
-    return measure(judged)
+def answers(
+    model: Qwen2_5_VLForConditionalGeneration, tokenizer: Any, rows: Sequence[Example], greedy: bool = False
+) -> list[list[int]]:
+    """One response to each row, sampled at temperature 1 or greedy."""
+    end, generator = tokenizer.convert_tokens_to_ids(END), torch.Generator().manual_seed(0)
+    parts = [rows[i : i + AT_ONCE] for i in range(0, len(rows), AT_ONCE)]
+    return [response for part in parts for response in sample(model, part, 1, end, generator, greedy)]
+
+
+def evaluate(model: Qwen2_5_VLForConditionalGeneration, tokenizer: Any, rows: Sequence[Example]) -> dict[str, float]:
+    """What one sampled response to each row measures."""
+    end = tokenizer.convert_tokens_to_ids(END)
+    return measure(judge(tokenizer, rows, answers(model, tokenizer, rows), end))
 
 
 def run(

@@ -4,6 +4,7 @@
     <answer>B</answer>
 
 The conclusion is what follows the last "so" in the reasoning; it supports the letter whose option it is, word for word.
+The letter is that of the first closed answer, as the reward of training reads it; what stands behind it is not read.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import re
 from collections.abc import Sequence
 
 from data_prep.miniature_world import LETTERS
+from verl_care.algorithm.spans import OPEN, answer_block
 
-RESPONSE = re.compile(r"<think>(.*?)</think>\s*<answer>(.*?)</answer>", re.DOTALL)
+REASONING = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 CONCLUSION = re.compile(r"(?:.*\s)?so\s+(.+)", re.DOTALL)
 
 
@@ -24,11 +26,11 @@ def respond(seen: Sequence[str], conclusion: str, letter: str) -> str:
 
 def parse(response: str) -> tuple[str, str] | None:
     """(conclusion, letter), or None where the response is not in the grammar."""
-    whole = RESPONSE.fullmatch(response.strip())
-    reasoning = CONCLUSION.fullmatch(whole[1].strip()) if whole else None
-    if whole is None or reasoning is None:
+    reasoning, block = REASONING.match(response), answer_block(response)
+    if reasoning is None or block is None or reasoning.end() != block[0] - len(OPEN):
         return None
-    return reasoning[1].strip(), whole[2].strip()
+    concluded = CONCLUSION.fullmatch(reasoning[1].strip())
+    return (concluded[1].strip(), response[slice(*block)].strip()) if concluded else None
 
 
 def supports(response: str, options: Sequence[str]) -> bool | None:

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer
 from data_prep.miniature_world import LETTERS
 from recipes.evidence import plan, runs
 from recipes.evidence.plan import VARIANTS, Plan, Run
+from recipes.evidence.results import GREEDY, PROBE
 from recipes.evidence.runs import Evidence
 from recipes.evidence.warm_start import hole
 from recipes.quickstart import stages
@@ -109,7 +110,8 @@ class Stub:
     def python(self, log: Path, module: str, name: str, *arguments: object) -> None:
         out = Path(str(arguments[arguments.index("--out") + 1]))
         if name == "recipes.evidence.greedy":
-            out.write_text(json.dumps({"greedy": {}, "probe": {}}))
+            (out / GREEDY).write_text((out / "training/validation/6.jsonl").read_text())
+            (out / PROBE).write_text("{}")
         else:
             out.mkdir(parents=True)
             shutil.copy(stages.CHECKPOINT / "tokenizer.json", out)

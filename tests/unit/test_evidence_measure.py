@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recipes.evidence.measure import Response, measure
 from recipes.quickstart.consistency_rule import respond
+from verl_care.rewards.grading import grade
 
 OPTIONS = ("pour", "stir", "chop", "peel")
 PROMPT = "What next?Options:\nA. pour\nB. stir\nC. chop\nD. peel\n"
@@ -42,6 +45,35 @@ def test_a_letter_is_right_as_the_reward_finds_it():
     assert measure(kinds)["right_letter"] == pytest.approx(4 / 6)
 
 
+def test_the_letter_is_the_one_that_is_rewarded():
+    # as a run of noKL wrote: the reward reads the first closed answer, and so does the rule
+    doubled = respond(["mix"], "stir", "B") + "D</answer>"
+    found = Response.of(doubled, OPTIONS, 1, 22)
+    assert (found.right_letter, found.accuracy, found.consistent) == (True, 1, True)
+    assert grade("multiple choice", doubled, "B") == 1
+
+
+def test_without_so_the_last_step_that_is_named_is_the_conclusion_loosely():
+    kinds = (GOOD, CONTRADICTED, OFF_LIST, FAITHFUL, BABBLE, DRIFTED)
+    assert [found.consistent_loosely for found in kinds] == [True, False, False, True, False, True]
+    assert measure(kinds)["consistency_loose"] == pytest.approx(3 / 6)
+    doubled = Response.of("<think> seen mix, pour.. stir </think>\n<answer>B</answer>A</answer>", OPTIONS, 1, 22)
+    assert (doubled.consistent, doubled.consistent_loosely) == (False, True)
+    behind = Response.of("<think> seen mix </think> stir\n<answer>B</answer>", OPTIONS, 1, 20)  # no reasoning any more
+    unanswered = Response.of("<think> seen stir", OPTIONS, 1, 4)
+    listless = Response.of("<think> seen stir </think>\n<answer></answer>", OPTIONS, 1, 9)
+    assert not any(found.consistent_loosely for found in (behind, unanswered, listless))
+
+
+PIECES = ("<think>", "</think>", "<answer>", "</answer>", " so stir ", " so ", "B", "D", "\n", " ")
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.sampled_from(range(4)))
+def test_in_the_grammar_accuracy_is_the_right_letter(text: str, truth: int):
+    found = Response.of(text, OPTIONS, truth, 20)
+    assert found.accuracy == (found.right_letter and found.in_grammar)
+
+
 def test_a_letter_outside_the_list_is_neither_accurate_nor_consistent():
     found = judged("stir", "E")
     assert (found.accuracy, found.consistent) == (0, False)
@@ -70,11 +102,15 @@ def test_whose_letters_are_the_lamps():
         return Response.of(respond(["mix"], conclusion, letter), OPTIONS, 1, 20, lamp)
 
     strayed = Response.of("<think> so. </think>\n<answer>A</answer>", OPTIONS, 1, 20, "A")
+    found_by_chance = Response.of("<think> so. </think>\n<answer>B</answer>", OPTIONS, 1, 20, "A")
     found = measure(
-        [seen("stir", "B", "B"), seen("stir", "B", "A"), seen("pour", "A", "A"), seen("pour", "A", "B"), strayed]
-    )
-    assert found["lamp"] == pytest.approx(3 / 5)  # the first, the third, the stray
-    assert found["lamp_wrong"] == pytest.approx(1 / 3)  # of the second, the third and the stray
+        [
+            seen("stir", "B", "B"), seen("stir", "B", "A"), seen("pour", "A", "A"), seen("pour", "A", "B"), strayed,
+            found_by_chance,
+        ]
+    )  # fmt: skip
+    assert found["lamp"] == pytest.approx(3 / 6)  # the first, the third, the stray
+    assert found["lamp_wrong"] == pytest.approx(2 / 4)  # the second and the last, of these, the third and the stray
     assert "lamp_wrong" not in measure([seen("stir", "B", "B")])
     assert "lamp" not in measure([GOOD, seen("stir", "B", "B")])
 
@@ -84,6 +120,9 @@ def test_likelihood_is_judged_on_right_letters():
     found = measure([GOOD, CONTRADICTED, OFF_LIST, FAITHFUL], [0.9, 0.3, 0.95, 0.1])
     assert found["auc"] == pytest.approx(1 / 2)
     assert found["at_cap"] == pytest.approx(1 / 3)
+    # outside the grammar, but right and scored: .2 is a third inconsistent one, and the fourth that is counted
+    found = measure([GOOD, CONTRADICTED, OFF_LIST, DRIFTED], [0.9, 0.3, 0.95, 0.2])
+    assert (found["auc"], found["at_cap"]) == (pytest.approx(2 / 3), pytest.approx(1 / 4))
     tied = measure([GOOD, CONTRADICTED], [0.5, 0.5])
     assert tied["auc"] == pytest.approx(1 / 2)
 

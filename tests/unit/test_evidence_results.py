@@ -37,6 +37,9 @@ def dump(path: Path, rows: Sequence[dict]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+DRIFTED = Response.of("<think> seen mix.>D stir </think>\n<answer>B</answer>", OPTIONS, 1, 20)  # no "so"
+
+
 def words(texts: Sequence[str]) -> list[int]:
     return [len(found.split()) for found in texts]
 
@@ -142,13 +145,14 @@ def test_bins_can_be_added_up():
         rollouts(1, ("pour", 0.05), ("pour", 0.15), ("stir", 0.12)),
         rollouts(2, ("stir", 0.95), ("stir", 1.0), ("stir", math.nan)),
         rollouts(2, ("pour", 0.5), letter="A"),  # wrong
+        Rollouts(2, [DRIFTED], [0.35], {}, ["q"]),  # outside the grammar, and its letter is right
     ]
     found = results.calibration(steps)
-    assert found["count"] == [1, 2, 0, 0, 0, 0, 0, 0, 0, 2]
-    assert found["likelihood"] == pytest.approx([0.05, 0.27, 0, 0, 0, 0, 0, 0, 0, 1.95])
+    assert found["count"] == [1, 2, 0, 1, 0, 0, 0, 0, 0, 2]
+    assert found["likelihood"] == pytest.approx([0.05, 0.27, 0, 0.35, 0, 0, 0, 0, 0, 1.95])
     assert found["consistent"] == [0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
     assert found["capped"] == 2
-    assert found["auc"] == pytest.approx(5 / 6)  # of 3 x 2 pairs only .12 against .15 is the wrong way around
+    assert found["auc"] == pytest.approx(7 / 9)  # of 3 x 3 pairs .12 against .15 and .35 are the wrong way around
     assert found["steps"] == [1, 2]
     # within step 1's group: .12 against .05 and .15; step 2's has none that is inconsistent, accurate and scored
     assert (found["auc_within"], found["pairs_within"]) == (1 / 2, 2)
@@ -166,18 +170,20 @@ def test_pairs_are_of_one_prompt_and_one_step():
     assert found["auc_within"] == pytest.approx((1 + 0 + 1 / 2) / 3)
 
 
-def test_strays_beside_the_others_of_their_group():
-    # p: .9 behind no step against .3 and .5 behind options, .9 - .4; q: .2 against .6, -.4, and the step that is no
-    # option is of neither kind; r and the unscored: none to compare with. A wrong letter is not asked for
+def test_letters_behind_no_option_beside_the_others_of_their_group():
+    # p: .9 behind no step against .3 and .5 behind options, .9 - .4; q: .2 against .6, -.4, and .1 behind a step that
+    # is no option against .6, -.5; r and the unscored: none to compare with. A wrong letter is not asked for
     judged = ("so", 0.9), ("stir", 0.3), ("pour", 0.5), ("so", 0.2), ("stir", 0.6), ("bake", 0.1), ("so", 0.7)
     steps = [
         rollouts(1, *judged)._replace(prompts=["p", "p", "p", "q", "q", "q", "r"]),
         rollouts(2, ("so", math.nan), ("stir", 0.1)),
         rollouts(2, ("so", 0.8), letter="A"),
     ]
-    assert results.strays(steps) == {"right": 8, "stray": 3, "groups": 2, "gain": pytest.approx((0.5 - 0.4) / 2)}
-    drifted = Response.of("<think> seen mix.>D stir </think>\n<answer>B</answer>", OPTIONS, 1, 20)
-    assert results.strays([Rollouts(3, [drifted], [0.8], {}, ["p"])])["stray"] == 1
+    assert results.strays(steps) == {
+        "right": 8, "stray": 3, "groups": 2, "gain": pytest.approx((0.5 - 0.4) / 2),
+        "off_list": 1, "off_list_groups": 1, "off_list_gain": pytest.approx(-0.5),
+    }  # fmt: skip
+    assert results.strays([Rollouts(3, [DRIFTED], [0.8], {}, ["p"])])["stray"] == 1
 
 
 def test_nothing_scored_is_empty_bins():
@@ -196,17 +202,35 @@ def test_a_result_is_small_and_whole(tmp_path: Path):
     training = tmp_path / "training"
     (tmp_path / "model").symlink_to(CHECKPOINT)
     for step in (0, 100, 200, 300, 400):
-        rows = [row("stir", data_source=f"x/{level}") for level in ("L1", "L2", "L3")]
+        rows = [row("stir", data_source=f"x/{level}", id="7") for level in LEVELS]
         dump(training / f"validation/{step}.jsonl", rows)
     for step in range(1, 401):
         dump(training / f"rollouts/{step}.jsonl", [row("stir"), row("pour")])
     jsonl.append(groups.place(training), [group(s, "p", {text("stir"): 1 / 3}) for s in range(1, 401)])
+    logged = dict.fromkeys(results.LOGGED.values(), 0.25)
+    dump(training / "metrics.jsonl", [{"step": step, "data": logged} for step in range(1, 401)])
+    (tmp_path / "data").mkdir()
+    lamps = [{"file": f"validation_{level}", "id": "7", "letter": "C"} for level in LEVELS]
+    jsonl.append(tmp_path / "data/lamps.jsonl", [{"reliability": 0.8, "seed": 0}, *lamps])
+    dump(
+        tmp_path / results.GREEDY,
+        [row("stir", letter, data_source=f"x/{level}", id="7") for level, letter in zip(LEVELS, "BBC", strict=True)],
+    )
+    (tmp_path / results.PROBE).write_text('{"its option": 0.81236}')
     found = results.result_of(Run("care", 3), training, 61.4)
     assert (found["variant"], found["seed"], found["seconds"]) == ("care", 3, 61)
     assert [entry["step"] for entry in found["validation"]] == [0, 100, 200, 300, 400]
     assert len(found["training"]["step"]) == 20
     assert [sum(part["count"]) for part in found["calibration"]] == [100] * 4
     assert found["calibration"][0]["likelihood"][3] == pytest.approx(100 / 3, abs=1e-4)
+    assert {name: found["training"][name] for name in results.LOGGED} == {name: [0.25] * 20 for name in results.LOGGED}
+    assert (found["validation"][-1]["L3"]["lamp"], found["validation"][-1]["L3"]["lamp_wrong"]) == (0, 1)
+    assert [(found["greedy"][level]["accuracy"], found["greedy"][level]["lamp"]) for level in LEVELS] == [
+        (1, 0),
+        (1, 0),
+        (0, 1),
+    ]
+    assert found["probe"] == {"its option": 0.8124}
     assert found["hardware"]["cpus"] >= 1
     assert found["bonus"] == {"answer_tokens": {}, "groups": 0, "told_apart": 0}  # these groups select nobody
     weights = (CHECKPOINT / "model.safetensors").read_bytes()

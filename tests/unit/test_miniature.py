@@ -111,7 +111,9 @@ def test_l2_looks_are_unseen() -> None:
         ("<think> seen fill. so stir </think>\n<answer>E</answer>", False),
         ("<think> seen fill. </think>\n<answer>B</answer>", None),  # no conclusion
         ("<think> so stir </think>", None),
-        ("<think> so stir </think>\n<answer>B</answer> indeed", None),
+        ("<think> so stir </think>\n<answer>B</answer> indeed", True),  # the first closed answer is what is rewarded
+        ("<think> so stir </think>\n<answer>B</answer>D</answer>", True),
+        ("<think> so stir </think>\nindeed <answer>B</answer>", None),
         ("", None),
     ],
 )

@@ -11,7 +11,7 @@ from recipes.evidence.table.statistics import estimate
 
 HEADLINE = (WARM_START, "grpo", "no_kl", "care")
 OF_LEVELS = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter", "unsupported", "format")
-OF_LEVELS += ("lamp", "lamp_wrong", "at_cap", "auc", "length")
+OF_LEVELS += ("consistency_loose", "lamp", "lamp_wrong", "at_cap", "auc", "length")
 OF_TRAINING = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter", "unsupported")
 OF_TRAINING += ("bonus_rate", "likelihood", "at_cap", "auc", "length", "entropy")
 

@@ -27,6 +27,7 @@ MEASURES = {
     "right_letter": "right letter",
     "format": "in the grammar",
     "consistency": "consistency",
+    "consistency_loose": "consistency, loosely",
     "right_reason": "right for the right reason",
     "right_contradicted": "right, but contradicted",
     "unsupported": "right letter, unsupported",

@@ -106,7 +106,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         os.environ.setdefault("TENSORBOARD_DIR", str(root / "tensorboard"))
         OmegaConf.save(self.config, root / resume.CONFIG, resolve=True)
         self.groups = GroupLog(root, self.tokenizer, self.care, self.config.actor_rollout_ref.rollout)
-        self.groups.start(self.global_steps, str(self.config.trainer.experiment_name))
+        self.groups.start(self.goes_on_behind, str(self.config.trainer.experiment_name))
         super().fit(agent_loop_manager)
 
     # ------------------------------------------------------------------ a step

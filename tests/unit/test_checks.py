@@ -144,6 +144,14 @@ def test_a_pixel_budget_counts_in_the_models_patches(config):
     assert "data.image.max_pixels to at least 1024" in message(config)  # (2 * 16)^2
 
 
+def test_a_start_that_only_validates_would_train_without_a_validation_before(config):
+    put(config, "trainer.val_only", True)
+    put(config, "trainer.val_before_train", True)
+    check(config)
+    put(config, "trainer.val_before_train", False)
+    assert "so it would train. Set trainer.val_before_train=true" in message(config)
+
+
 def test_one_frame_is_no_pair(config):
     put(config, "data.video", {"min_frames": 1, "max_frames": 1})
     assert "data.video.max_frames=1: the model sees frames in pairs" in message(config)

@@ -139,6 +139,7 @@ def test_an_abandoned_branch_is_not_found_again(tmp_path, caplog):
     saved(first, 2, 4, 6)
     earlier = trainer(tmp_path, resume_mode="resume_path", resume_from_path=f"{tmp_path}/global_step_2")
     earlier._load_checkpoint()
+    assert earlier.goes_on_behind == 2
     assert f"behind step 2: global_step_4, global_step_6 of an earlier branch moved to {tmp_path}/aband" in caplog.text
     killed = trainer(tmp_path)  # before it saved anything, and started again with auto
     killed._load_checkpoint()
@@ -147,7 +148,7 @@ def test_an_abandoned_branch_is_not_found_again(tmp_path, caplog):
     # what was set aside is whole, and one can go back to it
     back = trainer(tmp_path, resume_mode="resume_path", resume_from_path=f"{tmp_path}/abandoned_1/global_step_6")
     back._load_checkpoint()
-    assert back.global_steps == 6
+    assert (back.global_steps, back.goes_on_behind) == (6, 0)  # nothing that this folder has led there
     assert latest_complete(tmp_path)[0] is None  # step 3 is of another branch than what this goes on from
     assert latest_complete(tmp_path / "abandoned_2")[0] == tmp_path / "abandoned_2" / "global_step_3"
 

@@ -19,6 +19,8 @@ class WholeCheckpoints:
     global_steps: int
     use_reference_policy: bool
     actor_rollout_wg: Any
+    goes_on_behind = 0
+    """The step of this folder that this start goes on behind; 0 of a start anew, or from a checkpoint of elsewhere."""
 
     def __init__(self, config: DictConfig):
         with open_dict(config):
@@ -84,12 +86,11 @@ class WholeCheckpoints:
 
     def _begin(self) -> None:
         """What the folder holds of later steps is of a branch that ends here; of another training, all of it is."""
-        trainer = self.config.trainer
-        if trainer.get("val_only"):  # nothing is trained, so nothing is void
-            return
-        root = self.checkpoint_root
+        trainer, root = self.config.trainer, self.checkpoint_root
         goes_on_here = self.global_steps > 0 and Path(trainer.resume_from_path).resolve().parent == root.resolve()
-        resume.begin(root, self.global_steps if goes_on_here else 0)
+        self.goes_on_behind = self.global_steps if goes_on_here else 0
+        if not trainer.get("val_only"):  # it trains nothing, so nothing is void
+            resume.begin(root, self.goes_on_behind)
 
     def _check_that_nodes_share_the_folder(self) -> None:
         """Each rank writes its own part of a checkpoint, and only one that has all parts is complete.

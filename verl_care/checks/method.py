@@ -23,6 +23,11 @@ def _method(care: CareConfig, config: DictConfig) -> Iterator[str]:
             f"trainer.v1.trainer_mode={v1.trainer_mode}, trainer.use_v1={config.trainer.use_v1}:"
             " the bonus lives in the trainer `care`. Set trainer.v1.trainer_mode=care trainer.use_v1=true."
         )
+    if config.trainer.get("val_only") and not config.trainer.get("val_before_train", True):
+        yield (
+            "trainer.val_only=true with trainer.val_before_train=false: verl validates before training or not at all,"
+            " so it would train. Set trainer.val_before_train=true."
+        )
     if not is_number(rollout.n) or rollout.n < 2:
         yield (
             f"actor_rollout_ref.rollout.n={rollout.n}: a response is compared with the others of its prompt."

@@ -1,6 +1,7 @@
 """Decode every clip and image that a parquet file of verl's schema uses, before training does.
 
-    python -m data_prep.check_media training_6k.parquet [--jobs N] [--timeout SECONDS] [--dry-run]
+    python -m data_prep.check_media training_6k.parquet [--jobs N] [--timeout SECONDS]
+        [--video-key videos --image-key images] [--dry-run]
 
 Beside training_6k.parquet it writes
 
@@ -10,7 +11,8 @@ Beside training_6k.parquet it writes
 
 Files are decoded as training does it with the default budget, in processes that are ended when a file takes too long
 or takes its decoder down. The verdicts grow file by file: after an interruption the same command goes on where it was.
-A file is judged once, and again when it has changed, or when it timed out and --timeout is longer now.
+A file is judged once, and again when it has changed, or when it timed out and --timeout is longer now. A row with not
+as many media as marks in its prompt is unusable: training leaves it out.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_prep.common.command import key_arguments
 from data_prep.common.fields import BadRow
 from data_prep.common.sheet import ROW_GROUP, keep_rows
-from data_prep.media_verdicts import COLUMNS, Busy, MediaFile, Use, Verdict, VerdictList, stamp_of, uses_of
+from data_prep.media_verdicts import Busy, MediaFile, Use, Verdict, VerdictList, check_marks, stamp_of, uses_of
+from verl_care.data.marks import Columns
 from verl_care.processes.helper import HelperDied, HelperNotStarted, HelperProcess, HelperTimedOut
 
 WORKER = "data_prep.media_worker"
@@ -103,19 +107,24 @@ class Judges:
             self._idle.put(helper)
 
 
-def rows_of(parquet: Path) -> Iterator[Row]:
+def rows_of(parquet: Path, columns: Columns) -> Iterator[Row]:
     """Raises:
     pa.ArrowException, OSError: if this is no parquet file.
-    NoMedia: if it has neither of the columns.
+    NoMedia: if it has neither column of media, or not one that is named otherwise than in our schema.
     """
     file = pq.ParquetFile(parquet)
-    if not set(COLUMNS) & set(file.schema_arrow.names):
-        raise NoMedia(f"has no column {' or '.join(COLUMNS)}, only {', '.join(file.schema_arrow.names)}")
-    for batch in file.iter_batches(batch_size=ROW_GROUP, columns=[*COLUMNS, "extra_info.id"]):
+    names, media = file.schema_arrow.names, (columns.video, columns.image)
+    missing = [name for name in media if name not in names]
+    if len(missing) == len(media) or set(missing) - set(Columns()):
+        mend = "--video-key and --image-key name the columns of media"
+        raise NoMedia(f"has no column {' or '.join(missing)}, only {', '.join(names)}: {mend}")
+    for batch in file.iter_batches(batch_size=ROW_GROUP, columns=[*columns, "extra_info.id"]):
         for row in batch.to_pylist():
             row_id = (row.get("extra_info") or {}).get("id")
             try:
-                yield row_id, list(uses_of(row))
+                uses = list(uses_of(row, columns))
+                check_marks(row, columns)
+                yield row_id, uses
             except BadRow as bad:
                 yield row_id, bad
 
@@ -131,16 +140,18 @@ def check(
     dry_run: bool = False,
     worker: str = WORKER,
     progress: Progress | None = None,
+    *,
+    columns: Columns = Columns(),  # noqa: B008 - a tuple
 ) -> Report:
     """Judge what has not been judged, then write the usable rows and the list of the others.
 
     Raises:
         pa.ArrowException, OSError: for a parquet file that cannot be read, or a folder that cannot be written.
-        NoMedia: if it has no column of media.
+        NoMedia: if it has no column of media, or not the one that was named.
         Busy: if another check of the same file is running.
         HelperNotStarted: if nothing can be decoded on this machine.
     """
-    rows = list(rows_of(parquet))
+    rows = list(rows_of(parquet, columns))
     files = list(dict.fromkeys(use.file for _, uses in rows if isinstance(uses, list) for use in uses))
     verdicts = VerdictList(beside(parquet, "media.jsonl"))
     with ExitStack() as stack:
@@ -218,13 +229,15 @@ def main() -> int:
     parser.add_argument("parquet", type=Path, metavar="PARQUET")
     parser.add_argument("--jobs", type=_positive(int), default=len(os.sched_getaffinity(0)), help="files at a time")
     parser.add_argument("--timeout", type=_positive(float), default=60.0, metavar="SECONDS", help="for one file")
+    key_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="say how many files there are to judge; write nothing")
     args = parser.parse_args()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    shown = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     try:
-        with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
-            report = check(args.parquet, args.jobs, args.timeout, args.dry_run, progress=progress)
+        with Progress(*shown, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
+            keys = Columns.of(vars(args))
+            report = check(args.parquet, args.jobs, args.timeout, args.dry_run, progress=progress, columns=keys)
     except (OSError, pa.ArrowException, NoMedia, Busy, HelperNotStarted) as error:
         print(f"{args.parquet}: {error}", file=sys.stderr)
         return 2

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, get_type_hints
 from data_prep.common.fields import BadRow, shown
 from verl_care.data.budget import RELEASED_FPS, WHOLE, Stretch, frame_range
 from verl_care.data.decoders import MediaError
+from verl_care.data.marks import MARKS, Columns, mismatch
 from verl_care.data.sources import local_path, stretch_of
 
-COLUMNS = {"videos": "video", "images": "image"}
+KINDS = ("video", "image")
 
 
 class MediaFile(NamedTuple):
@@ -36,13 +37,17 @@ class Use(NamedTuple):
     """Of a folder of frames."""
 
 
-def uses_of(row: Mapping[str, Any]) -> Iterator[Use]:
+def uses_of(
+    row: Mapping[str, Any],
+    columns: Columns = Columns(),  # noqa: B008 - a tuple
+) -> Iterator[Use]:
     """What a row of verl's schema shows: paths, or objects with a path, of clips, folders of frames and images.
 
     Raises:
         BadRow: for anything else.
     """
-    for column, kind in COLUMNS.items():
+    for kind in KINDS:
+        column: str = getattr(columns, kind)
         items = row.get(column)
         if items is None:  # text only
             continue
@@ -61,6 +66,23 @@ def uses_of(row: Mapping[str, Any]) -> Iterator[Use]:
             except ValueError as error:  # MediaError is one
                 raise BadRow(column, f"must show a part of a clip: {error}") from error
             yield from (Use(column, file) if is_list else Use(column, file, stretch, rate) for file in files)
+
+
+def check_marks(row: Mapping[str, Any], columns: Columns) -> None:
+    """Does each mark of the prompt stand for one of the row's media? Clips in a column that nobody named have none.
+
+    A row without a chat in the column of prompts, as one for SFT, is not asked.
+
+    Raises:
+        BadRow: if not.
+    """
+    messages = row.get(columns.prompt)
+    if not isinstance(messages, list):
+        return
+    chat = [message for message in messages if isinstance(message, Mapping) and "content" in message]
+    media = {kind: len(row[name] or ()) for kind in MARKS if (name := getattr(columns, kind)) in row}
+    if reason := mismatch(chat, media, columns):
+        raise BadRow(columns.prompt, f"must have a mark for each of the media: {reason}")
 
 
 def _file(kind: str, path: object, column: str) -> MediaFile:

@@ -7,40 +7,69 @@ its task runner is already a Ray actor when it first sees the configuration.
 from __future__ import annotations
 
 import atexit
+import os
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class CareRun(Callback):
     """Stops a wrong configuration in its first second, and leaves no shared memory behind."""
 
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        # Not in `on_job_start`: by then Hydra has copied what verl gets, and calls us with the other one.
+        with _ending():
+            make_folders_absolute(config)
+
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         from verl_care.checks import check, resume
-        from verl_care.processes import shared_memory
-        from verl_care.settings import CareConfigError
 
-        try:
+        with _ending():
             resume.check(check(config), config)
             self.prepare(config)
             _make_ready(config)
-        except CareConfigError as error:
-            # Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through.
-            print(f"verl_care: this configuration would not do what it says:\n{error}", file=sys.stderr)
-            sys.exit(2)
-        except shared_memory.ForeignFolder as error:
-            print(f"verl_care: {error}", file=sys.stderr)
-            sys.exit(2)
-        except Exception:  # noqa: BLE001 - for the same reason: what broke here must not pass for done
-            traceback.print_exc()
-            sys.exit(1)
 
     def prepare(self, config: DictConfig) -> None:
         """For runs that need more than checked settings. A `CareConfigError` stops the run, as one of these does."""
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Hydra turns an exception of a callback into a warning and goes on; SystemExit it lets through."""
+    from verl_care.processes import shared_memory
+    from verl_care.settings import CareConfigError
+
+    try:
+        yield
+    except CareConfigError as error:
+        print(f"verl_care: this configuration would not do what it says:\n{error}", file=sys.stderr)
+        sys.exit(2)
+    except shared_memory.ForeignFolder as error:
+        print(f"verl_care: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception:  # noqa: BLE001 - what broke here must not pass for done
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def make_folders_absolute(config: DictConfig) -> None:
+    """The folders that a run writes to or goes on from, seen from where the user started it.
+
+    The processes of a Ray that was there before stand elsewhere: what is checked here would be another folder there.
+    """
+    from verl_care.checks.files import FOLDERS
+
+    # In this order: `trainer.validation_data_dir` follows the folder that it is in.
+    for key in ("evaluation.run", *(f"trainer.{name}" for name in FOLDERS)):
+        folder = OmegaConf.select(config, key)
+        if isinstance(folder, str) and folder and not folder.startswith("~") and "://" not in folder:
+            OmegaConf.update(config, key, os.path.abspath(folder))
 
 
 def _make_ready(config: DictConfig) -> None:

@@ -1,7 +1,7 @@
 """How often a response finds its prompt's work done by another of its group: vLLM's two caches, as step metrics.
 
 The prefix cache keeps attention keys and values of whole blocks of prompt tokens. The clip cache keeps what the model's
-processor made of a clip or an image. verl 0.9.1 empties both with every weight sync, so hits are within a step, and a
+processor made of a clip or an image. verl 0.9.1 empties both after every rollout, so hits are within a step, and a
 group's responses meet because `CareAgentLoop` sends them to one server.
 """
 
@@ -34,7 +34,7 @@ def clip_cache_metrics(counts: Sequence[tuple[int, int]]) -> dict[str, float]:
 
 
 def clip_cache_counts(server: Any) -> tuple[int, int]:
-    """(hits, queries) of a vLLM server's clip cache since the last weight sync, which sets them to zero.
+    """(hits, queries) of a vLLM server's clip cache since it last slept or had new weights, which sets them to zero.
 
     Runs inside verl's server actor (`vLLMHttpServer.engine` is vLLM's AsyncLLM).
     """

@@ -21,7 +21,7 @@ from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.utils.debug import marked_timer
 from verl.utils.seqlen_balancing import log_seqlen_unbalance
 
-from verl_care import on_policy, packing, scoring
+from verl_care import on_policy, packing, scoring, servers
 from verl_care.ablations import choices, step
 from verl_care.algorithm.consistency import consistency_bonus
 from verl_care.algorithm.metrics import care_metrics
@@ -54,6 +54,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         with open_dict(config):
             # verl 0.9.1 chooses the class by this key and then compares it with the literal "sync" in six places.
             config.trainer.v1.trainer_mode = "sync"
+            servers.fit_length(config.actor_rollout_ref.rollout)
             if self.care.packing:
                 packing.choose(config)
         super().__init__(config)
@@ -74,6 +75,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         with open_dict(self.config):
             # All its corrections are off; verl would still compute their metrics from old log-probabilities.
             self.config.algorithm.rollout_correction = None
+            servers.log_whole_distribution(self.config.actor_rollout_ref.rollout)
         return True
 
     def _build_replay_buffer(self) -> ReplayBuffer:
@@ -174,10 +176,14 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
             part = scoring.answers_only(batch, graded, keys, self.actor_rollout_wg.world_size)
             super()._compute_ref_log_prob(part, metrics)
 
+    def on_sample_end(self) -> None:
+        # before verl puts the servers to sleep, which empties their caches and the counts of them
+        handles = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
+        self._clip_counts = ray.get([handle.__ray_call__.remote(clip_cache_counts) for handle in handles])
+        super().on_sample_end()
+
     def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
-        servers = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
-        counts = ray.get([server.__ray_call__.remote(clip_cache_counts) for server in servers])
-        metrics.update(clip_cache_metrics(counts))
+        metrics.update(clip_cache_metrics(self._clip_counts))
         with marked_timer("care_bonus", self.timing_raw):
             judged = self._add_bonus(batch, metrics)
         batch = super()._compute_advantage(batch, metrics)

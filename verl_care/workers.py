@@ -28,6 +28,14 @@ def _share_cores() -> None:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 
 
+def _keep_to_bound_cores() -> None:
+    """verl binds a rank to the cores beside its GPU while it builds the model; more threads than those would wait for
+    each other."""
+    bound = len(os.sched_getaffinity(0))
+    if torch.get_num_threads() > bound:
+        torch.set_num_threads(bound)
+
+
 class CareWorker(ActorRolloutRefWorker):
     """One rank. Everything it adds is a call of the trainer's that all ranks answer together."""
 
@@ -37,6 +45,7 @@ class CareWorker(ActorRolloutRefWorker):
     def init_model(self) -> None:
         _share_cores()
         super().init_model()
+        _keep_to_bound_cores()
         if self.actor is None:
             return
         if self.config.actor.freeze_vision_tower:

@@ -13,6 +13,7 @@ from rich.console import Console
 from data_prep.common.conversion import Conversion
 from data_prep.common.output_folder import BadOutput
 from data_prep.common.reading import BadFile
+from verl_care.data.marks import Columns
 
 PROMPT_STYLES = ("released", "plain")
 
@@ -32,6 +33,14 @@ def converter_arguments(
             "--no-media-check", action="store_true", help="do not look whether clips and images are there"
         )
     return parser
+
+
+def key_arguments(parser: argparse.ArgumentParser) -> None:
+    """For media in other columns than those of our schema; `Columns.of` reads them from the parsed arguments."""
+    for kind, default in (("video", Columns().video), ("image", Columns().image)):
+        parser.add_argument(
+            f"--{kind}-key", default=default, metavar="COLUMN", help=f"data.{kind}_key, if not %(default)s"
+        )
 
 
 def run(convert: Callable[[], Conversion]) -> int:

@@ -128,10 +128,13 @@ class Conversion:
         schema: pa.Schema,
         build: Build,
         known_fields: Collection[str],
-        id_field: str,
+        id_field: str | None,
         sample_rows: int | None = None,
     ) -> None:
-        """As `convert_file`, of rows from anywhere: (line or number, row or BadRow) pairs."""
+        """As `convert_file`, of rows from anywhere: (line or number, row or BadRow) pairs.
+
+        With `id_field` None ids may repeat, and ids and problem types be null, as in files that no converter wrote.
+        """
         tally = self.tallies[source_name] = Tally()
         known, seen, keys = frozenset(known_fields), {}, []
         seed = self._settings.get("seed", 0)
@@ -141,18 +144,19 @@ class Conversion:
                     if isinstance(row, BadRow):
                         raise row
                     made = build(object_of(row), tally.rows)
-                    info = made["extra_info"]
-                    if info["id"] in seen:
-                        raise BadRow(id_field, f"was used by an earlier row: {info['id']}, in line {seen[info['id']]}")
+                    info = made["extra_info"] or {}
+                    row_id = info.get("id")
+                    if id_field is not None and row_id in seen:
+                        raise BadRow(id_field, f"was used by an earlier row: {row_id}, in line {seen[row_id]}")
                 except BadRow as bad:
                     tally.rejected[bad.field, bad.reason.split(":")[0]] += 1
                     reject({"file": source_name, "line": line, "field": bad.field, "reason": bad.reason})
                     continue
-                seen[info["id"]] = line
-                key = info["problem_type"], info.get("source") or made["data_source"]
+                seen[row_id] = line
+                key = info.get("problem_type") or "", info.get("source") or made["data_source"]
                 tally.kept[key] += 1
                 tally.notice(row.keys() - known, line)
-                keys.append((*key, info["id"]))
+                keys.append((*key, row_id))
                 sheet.add(made)
         if sample_rows is not None and sample_rows < len(keys):
             chosen = sample([(source, row_id) for _, source, row_id in keys], sample_rows, seed)

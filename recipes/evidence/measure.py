@@ -49,7 +49,8 @@ class Response:
             return grade("multiple choice", text, letter) > 0
 
         found, right_letter = parse(text), answers(LETTERS[answer])
-        named = dict(zip(LETTERS, options, strict=False)).get(extract_answer(text) or "")
+        by_letter: dict[str, str] = dict(zip(LETTERS, options, strict=False))
+        named = by_letter.get(extract_answer(text) or "")
         loosely = named is not None and named == last_step(text.partition("</think>")[0])
         seen = (lamp == LETTERS[answer], answers(lamp)) if lamp else (None, None)
         if found is None:

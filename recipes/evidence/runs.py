@@ -124,7 +124,8 @@ class Evidence:
         stages.merge(folder, Console(quiet=True))
         arguments = ("--model", folder / "merged", "--data", self.out / "data", "--out", folder)
         stages.python(folder / "greedy.log", "-m", "recipes.evidence.greedy", *arguments)
-        result = result_of(run, folder / "training", seconds) | {"steps": steps}
+        result = result_of(run, folder / "training", seconds)
+        result["steps"] = steps
         self.results.mkdir(parents=True, exist_ok=True)
         unfinished = self.result(run).with_suffix(".unfinished")
         unfinished.write_text(json.dumps(result, indent=1) + "\n")

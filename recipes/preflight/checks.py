@@ -29,6 +29,8 @@ class Preflight:
         self.config, self._sample, self._progress = config, sample, progress
         self._training_rows: list[int] = []
         """Of each training file that could be read."""
+        self._names: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+        """Of the rows of training files, and of validation files, that were read so far."""
 
     def checks(self) -> Iterator[Callable[[], Finding]]:
         yield self.configuration
@@ -73,20 +75,37 @@ class Preflight:
 
     def data(self, file: Path, *, training: bool) -> Finding:
         try:
-            count, kinds, missing = rows.survey(file, self.config.data, self._progress)
+            found = rows.survey(file, self.config.data, self._progress)
         except rows.BadData as error:
             return Finding(FAIL, "data", str(error), "prepare it again: README.md of the recipe")
         if training:
-            self._training_rows.append(count)
-        shown = f"{file.name}: {count} rows ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())})"
-        if missing:
-            text = f"{shown}; {len(missing)} media files are not there, the first {missing[0]}"
+            self._training_rows.append(found.rows)
+        doubt = self._doubt_about_names(found, training)
+        shown = f"{file.name}: {found.rows} rows ({', '.join(f'{n} {kind}' for kind, n in found.kinds.most_common())})"
+        if found.missing:
+            text = f"{shown}; {len(found.missing)} media files are not there, the first {found.missing[0]}"
             return Finding(FAIL, "data", text, "python -m data_prep.check_media, and train on what it writes")
-        others = [kind for kind in kinds if kind != "multiple choice"]
+        others = [kind for kind in found.kinds if kind != "multiple choice"]
         if training and self.config.care.bonus == "refgen" and others:
             text = f"{shown}: care.bonus=refgen judges multiple choice only"
             return Finding(FAIL, "data", text, "care.bonus=hard")
+        if doubt:
+            return Finding(NOTE, "data", f"{shown}; {doubt}", "an extra_info.id of its own for each row")
         return Finding(OK, "data", shown)
+
+    def _doubt_about_names(self, found: rows.Survey, training: bool) -> str | None:
+        """Rows without an id, or with that of another row: a run needs none, but what comes behind it does."""
+        before = self._names[training]
+        twice = [name for name, count in found.names.items() if count > 1 or name in before]
+        before.update(found.names)
+        doubts = [f"{found.nameless} rows have no extra_info.id"] if found.nameless else []
+        if twice:
+            source, row_id = twice[0]
+            doubts.append(f"{len(twice)} ids stand more than once, {row_id} of {source} among them")
+        if not doubts:
+            return None
+        refused = "" if training else ", and an evaluation refuses these"
+        return f"{' and '.join(doubts)}: the report knows a question by its id{refused}"
 
     def steps(self) -> Finding:
         """Are all training files together enough? Behind `data`, which counts their rows."""

@@ -33,20 +33,35 @@ def files_of(config: DictConfig, key: str) -> list[Path]:
     return [Path(str(file)).expanduser() for file in (value if isinstance(value, ListConfig) else [value])]
 
 
-def survey(file: Path, data: DictConfig, progress: TextIO | None = None) -> tuple[int, Counter[str], list[str]]:
-    """Rows, problem types, and the media files that are not there.
+@dataclass(frozen=True)
+class Survey:
+    """What is in a file."""
 
-    Raises:
-        BadData: no parquet file, a column that is missing, a row without an answer in text, with an unknown problem
-            type, or with not as many media as marks in its prompt.
+    rows: int
+    kinds: Counter[str]
+    """Problem type -> rows."""
+    missing: list[str]
+    """Media files that are not there."""
+    names: Counter[tuple[str, str]]
+    """(data_source, extra_info.id) -> rows."""
+    nameless: int
+    """Rows without an id."""
+
+
+def survey(file: Path, data: DictConfig, progress: TextIO | None = None) -> Survey:
+    """Raises:
+    BadData: no parquet file, a column that is missing, a row without an answer in text, with an unknown problem type,
+        or with not as many media as marks in its prompt.
     """
     from verl_care.rewards.grading import GRADERS
 
     kinds: Counter[str] = Counter()
+    names: Counter[tuple[str, str]] = Counter()
     seen: dict[str, bool] = {}
     number, columns = 0, Columns.of(data)
     for row, mismatch in _bar(_rows(file, columns), file.stem, progress):
-        kind = (row["extra_info"] or {}).get("problem_type", "multiple choice")
+        info = row["extra_info"] or {}
+        kind = info.get("problem_type", "multiple choice")
         if kind not in GRADERS:
             raise BadData(f"{file}, row {number}, extra_info.problem_type: {kind!r}, which no rule grades")
         truth = (row["reward_model"] or {}).get("ground_truth")
@@ -57,11 +72,14 @@ def survey(file: Path, data: DictConfig, progress: TextIO | None = None) -> tupl
         if mismatch:
             raise BadData(f"{file}, row {number}: {mismatch}, where each mark stands for one of them")
         kinds[kind] += 1
+        if info.get("id") not in (None, ""):
+            names[str(row["data_source"]), str(info["id"])] += 1
         for path in media_paths(row, columns):
             if path not in seen:
                 seen[path] = _is_there(path)
         number += 1
-    return number, kinds, [path for path, exists in seen.items() if not exists]
+    missing = [path for path, exists in seen.items() if not exists]
+    return Survey(number, kinds, missing, names, nameless=number - names.total())
 
 
 def media_paths(row: dict[str, Any], columns: Columns) -> Iterator[str]:
@@ -92,7 +110,7 @@ def _rows(file: Path, columns: Columns) -> Iterator[tuple[dict[str, Any], str | 
         missing = [name for name in (*COLUMNS, columns.prompt) if name not in names]
         if missing:
             raise BadData(f"{file}: has no column {', '.join(missing)}: no file of data_prep")
-        wanted = [name for name in (*COLUMNS[1:], *columns) if name in names]
+        wanted = [name for name in (*COLUMNS, *columns) if name in names]
         for batch in parquet.iter_batches(BATCH, columns=wanted):
             yield from zip(batch.to_pylist(), mismatches(batch, columns), strict=True)
     except (pa.ArrowException, OSError) as error:

@@ -21,7 +21,12 @@ CONCLUSION = re.compile(r"(?:.*\s)?so\s+(.+)", re.DOTALL)
 
 def respond(seen: Sequence[str], conclusion: str, letter: str) -> str:
     """The grammar, written: what the warm start teaches."""
-    return f"<think> seen {', '.join(seen) or 'nothing'}. so {conclusion} </think>\n<answer>{letter}</answer>"
+    return ending_in(seen, f" so {conclusion}", letter)
+
+
+def ending_in(seen: Sequence[str], ending: str, letter: str) -> str:
+    """The same with anything behind what was seen."""
+    return f"<think> seen {', '.join(seen) or 'nothing'}.{ending} </think>\n<answer>{letter}</answer>"
 
 
 def parse(response: str) -> tuple[str, str] | None:

@@ -170,6 +170,27 @@ def test_the_server_says_what_its_caches_did():
     assert "def __ray_call__(" in inspect.getsource(ray.actor), f"ray {ray.__version__}: clip_cache_counts"
 
 
+def test_what_a_server_is_told_of_length_and_log_probabilities():
+    """`verl_care.servers` says both; and a server that sleeps has forgotten how often clips were found."""
+    pytest.importorskip("vllm", reason="vLLM is not installed here")
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+    from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
+    from vllm.utils.cache import LRUCache
+
+    text = inspect.getsource(vLLMHttpServer)
+    assert "self.config.max_model_len = max_position_embeddings" in text, f"{VERSIONS}: servers.fit_length"
+    assert '"max_model_len": self.config.max_model_len' in text, f"{VERSIONS}: servers.fit_length"
+    assert '"logprobs_mode": self.config.logprobs_mode' in text, f"{VERSIONS}: servers.log_whole_distribution"
+    step = inspect.getsource(PPOTrainer)
+    assert step.index("self.on_sample_end()") < step.index("self._compute_advantage("), VERSIONS
+    cache = LRUCache(capacity=1)
+    cache["a"] = 1
+    assert cache.get("a") == 1
+    assert cache.stat().hits == 1
+    cache.clear()
+    assert cache.stat().total == 0
+
+
 def test_the_server_forbids_the_placeholders():
     """A sampled one is a clip without pixels (tests/unit/test_media_tokens.py). Nothing of ours stands behind it."""
     pytest.importorskip("vllm", reason="vLLM is not installed here")

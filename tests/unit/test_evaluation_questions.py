@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from dataclasses import replace
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verl_care.data.marks import MARKS
+from verl_care.data.prompt_length import messages_of
 from verl_care.data.prompts import lettered, prompt_text, with_lettered_options, with_options
 from verl_care.evaluation.generate.questions import Question
 
@@ -54,6 +61,46 @@ def test_what_verls_dataset_makes_of_a_row_is_the_same_question():
     ]
     seen["raw_prompt"] = [{"role": "user", "content": parts}]
     assert Question.of(seen) == Question.of(row(question=QUESTION))
+
+
+def open_row(content):
+    """A question without options and `extra_info.question`, with as many media as marks."""
+    media = {f"{kind}s": [kind] * content.count(mark) for kind, mark in MARKS.items()}
+    return {
+        "data_source": "mine",
+        "prompt": [{"role": "system", "content": "<- no mark"}, {"role": "user", "content": content}],
+        "reward_model": {"ground_truth": "3"},
+        "extra_info": {"id": "x", "problem_type": "numerical"},
+        **media,
+    }
+
+
+def seen_by_the_agent_loop(row):
+    return row | {"raw_prompt": messages_of(row, processor=object())}
+
+
+PIECES = st.sampled_from([*MARKS.values(), "<vid", "eo>", "<", "image>", "Q", " ", "\n", "Look: "])
+
+
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_wherever_marks_stand_the_parquet_and_verls_parts_are_the_same_question(content):
+    row = open_row(content)
+    question = Question.of(row)
+    assert question == Question.of(seen_by_the_agent_loop(row))
+    assert question.text == "".join(re.split("<image>|<video>|<audio>", content))  # verl 0.9.1, _build_messages
+
+
+@given(st.lists(st.sampled_from(["<video>", "<image>"])).map("".join), st.text(alphabet="<>video \n"))
+def test_marks_in_front_are_all_that_is_taken_from_most_rows(marks, text):
+    assert Question.of(open_row(marks + text)).text == text.replace("<video>", "")
+
+
+@pytest.mark.parametrize("content", ["<video>\n<image>\nQ?", "Look: <video>\nQ?", "Q? <image>"])
+def test_a_failure_that_was_written_down_with_its_marks_is_of_the_same_question(content):
+    question = Question.of(open_row(content))
+    row = question.failed(0, "media: gone", "key")
+    assert not question.changed_since(replace(row, question=content.removeprefix("<video>")))
+    assert question.changed_since(replace(row, question=content + "!"))
 
 
 @pytest.mark.parametrize("extra_info", [None, {}, {"id": ""}, {"id": None}])

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from ray._private import ray_constants
 
 from tests.unit.configs import put
@@ -48,6 +50,53 @@ class TestLaunch:
         launch.CareRun().on_job_start(config)
         assert list(tmp_path.glob("verl_care-*/*"))  # the mark of a running run
         assert len(at_exit) == 1
+
+
+class TestFolders:
+    """A Ray that was there before has its processes elsewhere: folders are those seen from where a run is started."""
+
+    def test_verl_gets_what_is_checked(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        checked, handed_on = [], []
+        monkeypatch.setattr(launch.CareRun, "on_job_start", lambda self, config, **_: checked.append(config))
+        overrides = ["trainer.experiment_name=a", "trainer.rollout_data_dir=dumps"]
+        with initialize_config_module("verl.trainer.config", version_base=None):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            hydra.run("care_base", handed_on.append, overrides, with_log_configuration=False)
+        for config in (*checked, *handed_on):
+            assert config.trainer.default_local_dir == f"{tmp_path}/runs/a"
+            assert config.trainer.validation_data_dir == f"{tmp_path}/runs/a/validation"
+            assert config.trainer.rollout_data_dir == f"{tmp_path}/dumps"
+            assert config.trainer.resume_from_path is None
+        assert (len(checked), len(handed_on)) == (1, 1)
+
+    def test_a_checkpoint_to_go_on_from(self, config, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        put(config, "trainer.resume_from_path", "../runs/a/global_step_4")
+        launch.make_folders_absolute(config)
+        assert config.trainer.resume_from_path == f"{tmp_path.parent}/runs/a/global_step_4"
+
+    @pytest.mark.parametrize("folder", ["/runs/a", "~/runs/a", "hdfs://cluster/runs/a"])
+    def test_what_no_working_directory_changes_stays(self, config, folder):
+        put(config, "trainer.default_local_dir", folder)
+        launch.make_folders_absolute(config)
+        assert config.trainer.default_local_dir == folder
+
+    def test_an_evaluations_folder(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        with initialize_config_module("verl.trainer.config", version_base=None):
+            config = compose("care_evaluate", ["evaluation.run=mine"])
+        launch.make_folders_absolute(config)
+        found = (config.evaluation.run, config.data.evaluation.run, config.trainer.default_local_dir)
+        assert found == (f"{tmp_path}/mine",) * 3
+
+    def test_one_that_cannot_be_told_ends_the_process(self, config, monkeypatch, capsys):
+        put(config, "trainer.default_local_dir", "${nothing}/a")
+        with pytest.raises(SystemExit) as stopped:  # as in `on_job_start`
+            launch.CareRun().on_run_start(config)
+        assert stopped.value.code == 1
+        assert "nothing" in capsys.readouterr().err
 
 
 class TestWorkerEnvironment:

@@ -49,9 +49,9 @@ def run(tmp_path, data):
     return folder
 
 
-def command(monkeypatch, run, *files, batch=8):
+def command(monkeypatch, run, *files, batch=8, options=()):
     line = ["evaluation", "likelihood", run, "--reference", CHECKPOINT, "--data", *files, "--batch", batch]
-    monkeypatch.setattr(sys, "argv", [*map(str, line), "--device", "cpu"])
+    monkeypatch.setattr(sys, "argv", [*map(str, line), "--device", "cpu", *options])
     return evaluation.main()
 
 
@@ -141,6 +141,30 @@ def test_a_clip_that_no_longer_decodes(run, data, monkeypatch, tmp_path):
         assert value is None
         assert str(why).startswith("media: ")
         assert name in str(why)
+
+    # The clips are there again, and the question that failed was asked again: what is known stays.
+    append_rows(run, [Question.of(sources[1]).answered(0, RESPONSES[0], "stop", 9, "k")])
+    assert command(monkeypatch, run, data) == 0
+    assert {key for key, (value, _) in found(run).items() if value is None} == {(first, 2)}
+    assert found(run)[second, 0] == (pytest.approx(found(run)[second, 1][0], abs=1e-6), None)
+    lines = (run / "measures" / f"{NAME}.jsonl").read_text().splitlines()
+    assert len(lines) == 5 + 4
+    assert command(monkeypatch, run, data) == 0
+    assert (run / "measures" / f"{NAME}.jsonl").read_text().splitlines() == lines
+
+
+def test_columns_of_other_names(run, data, monkeypatch, tmp_path, capsys):
+    rows, named = pq.read_table(data), tmp_path / "named.parquet"
+    pq.write_table(rows.rename_columns({"videos": "clips", "images": "stills"}), named)
+    assert command(monkeypatch, run, named) == 2
+    told = capsys.readouterr().err
+    assert "was answered, and here it has 1 <video> in prompt, and no column videos (data.video_key). Give" in told
+    assert NAME not in read_measures(run)
+    assert command(monkeypatch, run, named, options=("--video-key", "clips", "--image-key", "stills")) == 0
+    renamed = found(run)
+    (run / "measures" / f"{NAME}.jsonl").unlink()
+    assert command(monkeypatch, run, data) == 0
+    assert renamed == found(run)
 
 
 def test_data_that_was_not_asked_about(run, data, monkeypatch, capsys, tmp_path):

@@ -56,6 +56,29 @@ def test_contradiction(run, monkeypatch, capsys):
     assert values(run, "contradiction")["5"] == (None, "no options")
 
 
+def test_what_is_answered_after_all_is_measured(run, monkeypatch, capsys):
+    command(monkeypatch, "contradiction", run)
+    append_rows(run, [answer("4", "<think>so heat</think><answer>B</answer>")])  # evaluation.retry_failed=true
+    capsys.readouterr()
+    assert command(monkeypatch, "contradiction", run) == 0
+    assert "1 answers measured, 0 of them unknown" in capsys.readouterr().out
+    assert values(run, "contradiction")["4"] == (0, None)
+    command(monkeypatch, "contradiction", run)
+    assert "0 answers measured" in capsys.readouterr().out
+    assert command(monkeypatch, "score", run, "--format", "json", "--out", run / "scores.json") == 0
+    (scored,) = json.loads((run / "scores.json").read_text())["runs"]
+    found = scored["groups"][0]["consistency"]["contradiction"]
+    assert (found["known"], found["unknown"], found["not_measured"]) == (3, 1, 0)  # by the last line of each
+
+
+def test_a_failure_that_is_still_one_is_not_measured_again(run, monkeypatch, capsys):
+    command(monkeypatch, "contradiction", run)
+    append_rows(run, [answer("4", None)])
+    capsys.readouterr()
+    command(monkeypatch, "contradiction", run)
+    assert "0 answers measured" in capsys.readouterr().out
+
+
 class Llm:
     """vLLM with a model that answers what the reasoning says."""
 
@@ -98,6 +121,14 @@ def test_agreement(run, monkeypatch, vllm, capsys):
     command(monkeypatch, *arguments)
     assert len(Llm.asked) == 2
     assert "0 answers measured" in capsys.readouterr().out
+
+
+def test_an_agreement_on_what_is_answered_after_all(run, monkeypatch, vllm):
+    command(monkeypatch, "agreement", run, "--model", "m")
+    append_rows(run, [answer("4", "<think>so heat</think><answer>A</answer>")])
+    command(monkeypatch, "agreement", run, "--model", "m")
+    assert len(Llm.asked) == 3
+    assert values(run, "agreement-m")["4"] == (1, None)
 
 
 def test_an_agreement_that_a_kill_cut_off_goes_on(run, monkeypatch, vllm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,13 +23,18 @@ def model() -> Qwen2_5_VLForConditionalGeneration:
 
 
 @pytest.fixture(scope="module")
-def likelihoods(model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+def asked(model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[Example]]:
+    """Processor and questions."""
     folder = tmp_path_factory.mktemp("probe")
     write_world(folder, seed=1, rows=1, level_rows=48)
     convert(folder, folder / "data", style="plain")
     processor = AutoProcessor.from_pretrained(CHECKPOINT)
-    examples = load_examples(folder / "data" / "validation_L1.parquet", processor, model)
-    return letter_likelihoods(model, processor, examples)
+    return processor, load_examples(folder / "data" / "validation_L1.parquet", processor, model)
+
+
+@pytest.fixture(scope="module")
+def likelihoods(model, asked) -> dict[str, float]:
+    return letter_likelihoods(model, *asked)
 
 
 def test_the_letters_option_makes_it_likely(likelihoods):
@@ -41,19 +47,27 @@ def test_what_is_no_option_does_not(likelihoods):
     assert likelihoods["another option"] < 0.2
 
 
-def test_the_probe_sees_a_letter_that_does_not_hang_on_reasoning(model, monkeypatch):
-    """A reference that always knows the right letter is not told apart by any conclusion, and that is what is seen."""
+def test_whatever_else_ends_the_reasoning_does_not(model, asked):
+    processor, examples = asked
+    assert max(letter_likelihoods(model, processor, examples, probe.WAYS_OUT).values()) < 0.4
+
+
+@pytest.mark.parametrize(("known", "likelihood"), [((">A", ">C"), 1.0), ((">B", ">B"), 0.0)])
+def test_it_asks_for_the_right_letter_behind_every_ending(model, monkeypatch, known, likelihood):
+    """A reference that always knows the right letter is not told apart by any ending, and that is what is seen."""
     examples = [
         Example([0], ("pour", "stir", "chop", "peel"), truth, ("mix",), (), "x", torch.zeros(3, 1, dtype=torch.long))
         for truth in (0, 2)
     ]
     processor = AutoProcessor.from_pretrained(CHECKPOINT)
+    ids = torch.tensor([processor.tokenizer.convert_tokens_to_ids(letter) for letter in known])
 
     def knows(_model, packed, _examples):
-        return 100.0 * torch.nn.functional.one_hot(packed.target_T, model.config.text_config.vocab_size)
+        return 100.0 * torch.nn.functional.one_hot(ids[packed.row_T], model.config.text_config.vocab_size)
 
     monkeypatch.setattr(probe, "scored_logits", knows)
-    assert set(letter_likelihoods(model, processor, examples).values()) == {1.0}
+    found = letter_likelihoods(model, processor, examples, probe.CONCLUSIONS | probe.WAYS_OUT)
+    assert list(found.values()) == pytest.approx([likelihood] * len(found))
 
 
 def test_it_is_small_enough_to_ship(model):

@@ -289,7 +289,7 @@ class TestCommand:
         ("arguments", "told"),
         [
             (["notes.parquet"], "notes.parquet is no parquet file: "),
-            (["other.parquet"], "has no data_source, extra_info.id, extra_info.problem_type, prompt: give files that"),
+            (["other.parquet"], "has no data_source, extra_info.problem_type, prompt: give files that"),
             (["a/x.parquet", "b/x.parquet"], "two files have one name"),
         ],
     )

@@ -97,7 +97,7 @@ def test_shapes_of_a_response(ids, truth, accuracy, form, span):
 
 def test_fields_for_the_dump_are_the_rows(manager):
     info = manager.score([], "A", "regression", "video_r1", None)["reward_extra_info"]
-    assert (info["problem_type"], info["data_source"], info["id"]) == ("regression", "video_r1", "None")
+    assert (info["problem_type"], info["data_source"], info["id"]) == ("regression", "video_r1", "")
     json.dumps(info)
 
 

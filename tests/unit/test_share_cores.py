@@ -33,6 +33,16 @@ def test_a_fork_gives_back_the_threads_of_its_server(monkeypatch):
     assert set_by(monkeypatch, "1", 4, "2") == [2]
 
 
+@pytest.mark.parametrize(("threads", "bound", "taken"), [(96, 48, [48]), (12, 48, []), (48, 48, [])])
+def test_a_rank_bound_to_half_of_the_cores_has_no_more_threads_than_they_are(monkeypatch, threads, bound, taken):
+    found = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(bound)))
+    workers._keep_to_bound_cores()
+    assert found == taken
+
+
 def set_by(monkeypatch, omp, cores, ranks):
     taken = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)

@@ -165,7 +165,9 @@ class Collector:
     ) -> dict[data_rows.Name, Record | None]:
         known = self._rows[run]
         if missing := wanted - known.keys():
-            found, problems = data_rows.find([*folders.data_files(folder.config()), *self._data], missing)
+            config = folder.config()
+            files = [*folders.data_files(config), *self._data]
+            found, problems = data_rows.find(files, missing, folders.data_columns(config))
             known |= dict.fromkeys(missing) | found
             folder.problems += [text.clean(problem) for problem in problems]
             notes += [text.clean(problem) for problem in problems]

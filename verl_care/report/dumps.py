@@ -47,7 +47,7 @@ class DumpReader:
 
 
 def of_validation(rows: Sequence[dict], step: int) -> list[groups.Record]:
-    """One group per question: a dump of our reward manager names it."""
+    """One group per question: a dump of our reward manager names it, by an empty text where its row has no id."""
     return _regrouped(rows, step, lambda row: (row.get("data_source"), row.get("id")) if row.get("id") else _uid(row))
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import yaml
 
 from verl_care.data.budget import VideoBudget
+from verl_care.data.marks import Columns
 from verl_care.evaluation import rows as evaluation
 from verl_care.evaluation.scoring.rules import Rules, read_response
 from verl_care.records import groups, jsonl
@@ -260,6 +261,13 @@ def budget_of(config: Mapping[str, Any]) -> VideoBudget:
     values = dict(flattened(config))
     said = {name: values.get(f"data.video.{name}") for name in VideoBudget.__dataclass_fields__}
     return VideoBudget(**{name: value for name, value in said.items() if is_number(value)})  # type: ignore[arg-type]
+
+
+def data_columns(config: Mapping[str, Any]) -> Columns:
+    """Where their rows have prompt, clips and images."""
+    data = config.get("data")
+    named = data.items() if isinstance(data, Mapping) else ()
+    return Columns.of({key: name for key, name in named if isinstance(name, str)})
 
 
 def data_files(config: Mapping[str, Any]) -> list[Path]:

@@ -45,11 +45,11 @@ class CareRewardManager(RewardManagerBase):
             item.non_tensor_batch["reward_model"]["ground_truth"],
             extra_info.get("problem_type") or "multiple choice",
             item.non_tensor_batch["data_source"],
-            extra_info.get("id", ""),
+            extra_info.get("id"),
         )
 
     def score(
-        self, response_ids: list[int], ground_truth: str, problem_type: str, data_source: str = "", row_id: Any = ""
+        self, response_ids: list[int], ground_truth: str, problem_type: str, data_source: str = "", row_id: Any = None
     ) -> dict:
         """Grade one response.
 
@@ -57,7 +57,7 @@ class CareRewardManager(RewardManagerBase):
             response_ids: the response's tokens, end-of-turn included if there is one.
             ground_truth: the answer, bare or as `<answer>...</answer>`.
             problem_type: one of `grading`'s types.
-            data_source, row_id: handed through, to join a dump of responses with its data.
+            data_source, row_id: handed through, to join a dump of responses with its data; no id is an empty text.
 
         Raises:
             ValueError: for an unknown problem type; never for anything that a model can write.
@@ -76,6 +76,6 @@ class CareRewardManager(RewardManagerBase):
                 "answer_stop": stop,
                 "problem_type": problem_type,
                 "data_source": data_source,
-                "id": str(row_id),
+                "id": "" if row_id is None else str(row_id),
             },
         }

@@ -6,7 +6,7 @@ import pytest
 
 from recipes.preflight import checks
 from tests.unit.preflight.test_command import SMALL
-from verl_care.doctor.finding import FAIL
+from verl_care.doctor.finding import FAIL, NOTE, OK
 
 
 def video_r1_row(root, kind, **changes):
@@ -41,7 +41,9 @@ def damaged(data, tmp_path):
 
 
 def rows(data, **changes):
-    return [video_r1_row(data, "multiple choice", **changes) for _ in range(8)]
+    kind = "multiple choice"
+    infos = [{"id": str(number), "problem_type": kind} for number in range(8)]
+    return [video_r1_row(data, kind, **{"extra_info": info, **changes}) for info in infos]
 
 
 DAMAGE = {  # what is in the training file, the check that says so, what it says
@@ -114,7 +116,7 @@ def test_damage(run, data, damaged, kind):
 def test_training_files_are_judged_together(composed_run, tmp_path, data):
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     for file in files:
-        write_rows(file, rows(data)[:6])
+        write_rows(file, rows(data, data_source=file.stem)[:6])
     overrides = ["trainer.total_epochs=1", f"data.train_files=[{','.join(map(str, files))}]"]
 
     def steps(*more):
@@ -129,6 +131,45 @@ def test_training_files_are_judged_together(composed_run, tmp_path, data):
     assert steps("trainer.total_training_steps=3", "data.train_max_samples=11").status == FAIL  # 11 // 4 = 2
     found = steps("data.train_batch_size=16", "trainer.total_training_steps=null")
     assert (found.status, found.mend) == (FAIL, "more rows, or data.train_batch_size=12")
+
+
+def named(*ids, source="mine"):
+    def rows(data):
+        infos = [{"id": id, "problem_type": "multiple choice"} for id in ids]
+        return [video_r1_row(data, "", data_source=source, extra_info=info) for info in infos]
+
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("make", "doubt"),
+    [
+        (named("1", "2"), None),
+        (named("1", None, ""), "2 rows have no extra_info.id"),
+        (named("1", "2", "1"), "1 ids stand more than once, 1 of mine among them"),
+        (
+            named(None, "1", "1"),
+            "1 rows have no extra_info.id and 1 ids stand more than once, 1 of mine among them",
+        ),
+        (lambda data: named("1")(data) + named("1", source="other")(data), None),  # unique within each
+    ],
+)
+def test_rows_without_a_name_of_their_own_are_a_note(composed_run, tmp_path, data, make, doubt):
+    write_rows(tmp_path / "a.parquet", make(data))
+    for training in (True, False):
+        found = checks.Preflight(composed_run()).data(tmp_path / "a.parquet", training=training)
+        assert found.status == (NOTE if doubt else OK)
+        assert (doubt or "") in found.text
+        assert ("an evaluation refuses these" in found.text) == (doubt is not None and not training)
+
+
+def test_names_of_all_validation_files_are_judged_together(composed_run, tmp_path, data):
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for file, ids in zip(files, (("1", "2"), ("2", "3")), strict=True):
+        write_rows(file, named(*ids)(data))
+    plan = checks.Preflight(composed_run())
+    assert plan.data(files[0], training=True).status == OK
+    assert [plan.data(file, training=False).status for file in files] == [OK, NOTE]
 
 
 def test_rows_of_every_shape():

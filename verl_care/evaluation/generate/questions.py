@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from verl_care.data.marks import MARKS
 from verl_care.data.prompts import PromptStyle, bare_question, lettered, wording_of
 from verl_care.evaluation.rows import Row
 from verl_care.records import groups
 
 TAGS = (*groups.TAGS, "index")
-_MARKS = ("<video>", "<image>")
+_MARK = re.compile("|".join(MARKS.values()))
 
 
 class QuestionKey(NamedTuple):
@@ -74,7 +76,9 @@ class Question:
 
     def changed_since(self, row: Row) -> bool:
         """True if `row` answers another question than this one."""
-        return (row.question, row.options, row.ground_truth) != (self.text, self.options, self.ground_truth)
+        # Marks aside: once, the row of a question that could not be asked kept those behind its first words.
+        there = (_unmarked(row.question), row.options, row.ground_truth)
+        return there != (_unmarked(self.text), self.options, self.ground_truth)
 
     def _row(self, sample: int, settings: str, **response: Any) -> Row:
         return Row(
@@ -94,8 +98,11 @@ class Question:
 def _user_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """The text of the last message, media left out; content is a text with marks, or verl's list of parts."""
     content = messages[-1]["content"]
-    if not isinstance(content, str):
-        return "".join(part["text"] for part in content if part["type"] == "text")
-    while content.startswith(_MARKS):
-        content = content.partition(">")[2]
-    return content
+    if isinstance(content, str):
+        return _unmarked(content)
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _unmarked(text: str) -> str:
+    """Without its marks, wherever they stand: what verl leaves of it, which cuts a text at each (rl_dataset.py)."""
+    return _MARK.sub("", text)  # once: what moves together here is no mark to verl either

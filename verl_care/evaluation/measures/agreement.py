@@ -20,7 +20,7 @@ from verl_care.consistency_measures.agreement import (
     asked_text,
     up_to_answer,
 )
-from verl_care.evaluation.measures.folder import to_measure
+from verl_care.evaluation.measures.folder import NO_RESPONSE, to_measure
 from verl_care.evaluation.rows import Measured, Row, append_measures, slug
 
 DESCRIPTION = "whether a model gives the same answer again from question and reasoning, without the media (vLLM)"
@@ -127,7 +127,7 @@ def compare(row: Row, continuation: str) -> Measured:
 def _unanswered(row: Row) -> str | None:
     """Why nothing can be asked of a row; None if it can."""
     if row.response is None:
-        return "no response"
+        return NO_RESPONSE
     return None if texts.split(row.response) else "no answer"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from verl_care.consistency_measures.contradiction import contradiction
-from verl_care.evaluation.measures.folder import to_measure
+from verl_care.evaluation.measures.folder import NO_RESPONSE, to_measure
 from verl_care.evaluation.rows import Measured, Row, append_measures
 
 DESCRIPTION = "whether each reasoning concludes in the option that it answers, by rule"
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(row: Row) -> Measured:
     if row.response is None:
-        return Measured(row.key, None, "no response")
+        return Measured(row.key, None, NO_RESPONSE)
     if not row.options:
         return Measured(row.key, None, "no options")
     value = contradiction(row.response, row.options)

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from verl_care.data.marks import Columns, mismatches
 from verl_care.evaluation.generate import settings
 from verl_care.evaluation.generate.questions import Question, QuestionKey
-from verl_care.evaluation.measures.folder import to_measure
+from verl_care.evaluation.measures.folder import NO_RESPONSE, to_measure
 from verl_care.evaluation.rows import SETTINGS, Measured, Row, append_measures, slug
 
 DESCRIPTION = "the likelihood of each answer under a reference, given video, question and reasoning (transformers)"
@@ -26,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, nargs="+", type=Path, help="the parquet files that the questions were asked from"
     )
+    for kind, name in (("video", Columns().video), ("image", Columns().image)):
+        parser.add_argument(
+            f"--{kind}-key", default=name, metavar="COLUMN", help=f"data.{kind}_key of the evaluation; default {name}"
+        )
     parser.add_argument("--batch", type=int, default=8, help="answers that are scored, and written down, at a time")
     parser.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
 
@@ -48,36 +53,42 @@ def run(arguments: argparse.Namespace) -> int:
         counts["measured"] += len(measured)
         counts["unknown"] += sum(found.value is None for found in measured)
 
-    sources = sources_of(rows, arguments.data, chosen.get(settings.PROMPTS))
+    columns = Columns(video=arguments.video_key, image=arguments.image_key)
+    sources = sources_of(rows, arguments.data, chosen.get(settings.PROMPTS), columns)
     if any(row.response is not None for row in rows):
         from verl_care.evaluation.generate.checkpoint import as_model
         from verl_care.evaluation.measures.reference import Asked, Reference
 
-        reference = Reference(as_model(arguments.reference), _device(arguments.device), chosen)
+        reference = Reference(as_model(arguments.reference), _device(arguments.device), chosen, columns)
         with tqdm(total=len(rows), desc="scored", unit="answer") as bar:
             for start in range(0, len(rows), arguments.batch):
                 batch = rows[start : start + arguments.batch]
                 write(reference.measure([Asked(row, sources[QuestionKey(row.dataset, row.id)]) for row in batch]))
                 bar.update(len(batch))
     else:
-        write([Measured(row.key, None, "no response") for row in rows])
+        write([Measured(row.key, None, NO_RESPONSE) for row in rows])
     print(f"{counts['measured']} answers measured, {counts['unknown']} of them unknown")
     return 0
 
 
-def sources_of(rows: Sequence[Row], files: Sequence[Path], wording: str | None) -> dict[QuestionKey, dict[str, Any]]:
+def sources_of(
+    rows: Sequence[Row], files: Sequence[Path], wording: str | None, columns: Columns
+) -> dict[QuestionKey, dict[str, Any]]:
     """The data's row of each question.
 
     Args:
         wording: that the questions had when they were answered; None: not known.
+        columns: where the files have their media.
 
     Raises:
-        ValueError: if a question is not in the files, or is not the one that was answered.
+        ValueError: if a question is not in the files, is not the one that was answered, or was answered and has not as
+            many media as marks.
         FileNotFoundError: for a file that is not there.
     """
     by_key = {QuestionKey(row.dataset, row.id): row for row in rows}
+    answered = {QuestionKey(row.dataset, row.id) for row in rows if row.response is not None}
     found: dict[QuestionKey, dict[str, Any]] = {}
-    for source in _rows_of(files):
+    for source, wrong in _rows_of(files, columns):
         question = Question.of(source)
         row = by_key.get(question.key)
         if row is None:
@@ -86,6 +97,11 @@ def sources_of(rows: Sequence[Row], files: Sequence[Path], wording: str | None) 
             raise ValueError(
                 f"--data: question {row.id} of {row.dataset} was another one, or worded otherwise, when it was"
                 " answered. Name the files that the evaluation was made from"
+            )
+        if wrong and question.key in answered:
+            raise ValueError(
+                f"--data: question {row.id} of {row.dataset} was answered, and here it has {wrong}. Give --video-key"
+                " and --image-key the columns that data.video_key and data.image_key of the evaluation named"
             )
         found[question.key] = source
     if missing := [key for key in by_key if key not in found]:
@@ -96,12 +112,13 @@ def sources_of(rows: Sequence[Row], files: Sequence[Path], wording: str | None) 
     return found
 
 
-def _rows_of(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def _rows_of(files: Sequence[Path], columns: Columns) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Each row, and what is wrong with its media."""
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(f"--data {file}: no such file")
         for batch in pq.ParquetFile(file).iter_batches():
-            yield from batch.to_pylist()
+            yield from zip(batch.to_pylist(), mismatches(batch, columns), strict=True)
 
 
 def _device(chosen: str) -> str:

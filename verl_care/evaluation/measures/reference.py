@@ -25,8 +25,10 @@ from verl_care.algorithm.consistency import answer_likelihood
 from verl_care.algorithm.spans import answer_span, span_mask
 from verl_care.data.dataset import ask
 from verl_care.data.decoders import MediaError
+from verl_care.data.marks import Columns
 from verl_care.data.media import library
 from verl_care.data.prompt_length import messages_of
+from verl_care.evaluation.measures.folder import MEDIA, NO_RESPONSE
 from verl_care.evaluation.rows import Measured, Row
 
 _PIXELS = ("pixel_values", "pixel_values_videos")
@@ -64,8 +66,12 @@ class Answered:
 class Reference:
     """A Hugging Face folder or name, in bfloat16 on a GPU and in float32 on a CPU."""
 
-    def __init__(self, path: str, device: str, settings: Mapping[str, Any]):
-        """`settings`: of the evaluation, see `verl_care.evaluation.generate.settings`.
+    def __init__(self, path: str, device: str, settings: Mapping[str, Any], columns: Columns):
+        """Load it.
+
+        Args:
+            settings: of the evaluation, see `verl_care.evaluation.generate.settings`.
+            columns: where the data's rows have their prompt and media.
 
         Raises:
             ValueError: for a model that has no processor of images and clips.
@@ -81,7 +87,7 @@ class Reference:
         if self._processor is None:
             raise ValueError(f"{path} has no processor of images and clips, so it cannot be shown what was asked about")
         self._tokenizer: Any = self._processor.tokenizer
-        self._media = library(_media_settings(settings))
+        self._media, self._columns = library(_media_settings(settings)), columns
         self._template = settings.get("data.apply_chat_template_kwargs") or {}
         self._processing = settings.get("data.mm_processor_kwargs") or {}
 
@@ -98,13 +104,13 @@ class Reference:
     def _begin(self, asked: Asked) -> Begun | str:
         """The response's tokens and the media as they are asked for; or why there is no likelihood."""
         if asked.row.response is None:
-            return "no response"
+            return NO_RESPONSE
         # Letters, whatever marks of a chat they spell.
         ids = self._tokenizer(asked.row.response, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         span = answer_span([self._tokenizer.decode([token], skip_special_tokens=True) for token in ids])
         if span is None:
             return "no answer"
-        messages = messages_of(asked.source, self._processor)
+        messages = messages_of(asked.source, self._processor, self._columns)
         try:
             images, clips = ask(self._media, messages, self._processor.image_processor.patch_size)
         except MediaError as error:
@@ -187,4 +193,4 @@ def _media_settings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _media_reason(error: MediaError) -> str:
-    return f"media: {' '.join(str(error).split())}"
+    return f"{MEDIA}{' '.join(str(error).split())}"

@@ -1,0 +1,24 @@
+"""What vLLM's servers are told where verl leaves it open."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.unit.configs import put
+from verl_care import servers
+
+
+@pytest.mark.parametrize(("given", "length"), [(None, 17152), (20000, 20000)])  # 16384 + 768
+def test_the_longest_prompt_and_its_response(composed, given, length):
+    config = composed["care_base"].copy()
+    put(config, "actor_rollout_ref.rollout.max_model_len", given)
+    rollout = config.actor_rollout_ref.rollout
+    servers.fit_length(rollout)
+    assert (config.data.max_prompt_length, config.data.max_response_length) == (16384, 768)
+    assert rollout.max_model_len == length
+
+
+@pytest.mark.parametrize(("temperature", "mode"), [(1.0, "raw_logprobs"), (0.7, "processed_logprobs")])
+def test_the_gap_to_the_rollout_is_over_the_whole_vocabulary(temperature, mode):
+    rollout = OmegaConf.create({"temperature": temperature, "logprobs_mode": "processed_logprobs", "top_p": 0.95})
+    servers.log_whole_distribution(rollout)
+    assert rollout.logprobs_mode == mode

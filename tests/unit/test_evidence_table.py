@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.collections import PathCollection
 
+from data_prep.miniature_world import LEVELS
 from recipes.evidence.plan import VARIANTS
 from recipes.evidence.table import __main__ as command
 from recipes.evidence.table import bonus, committed, figures, levels, likelihood, link, markdown, paper, seeds
@@ -232,7 +233,10 @@ def known(found: dict[str, Any], before: float, right_letter: float) -> dict[str
 @pytest.fixture
 def of_two_seeds(tmp_path: Path) -> committed.Committed:
     runs = [known(result("no_kl", seed, 0.6, 0.3 + 0.1 * seed), 0.4 - 0.1 * seed, 0.7) for seed in (0, 1)]
-    return read(tmp_path, *runs, known(result("care", 1, 0.6, 0.8), 0.3, 0.7), result("care_frozen", 7, 0.6, 0.1))
+    care = known(result("care", 1, 0.6, 0.8), 0.3, 0.7)
+    for level in LEVELS:
+        care["validation"][-1][level]["lamp_wrong"] = 0.25
+    return read(tmp_path, *runs, care, result("care_frozen", 7, 0.6, 0.1))
 
 
 def test_what_each_warm_start_knew_and_became(of_two_seeds: committed.Committed):
@@ -243,6 +247,7 @@ def test_what_each_warm_start_knew_and_became(of_two_seeds: committed.Committed)
         "| consistency, noKL | 30.0 | 40.0 | - | 0 of 2 |",
         "| consistency, CARE | - | 80.0 | - | 1 of 1 |",
         "| consistency, CARE, reference frozen | - | - | 10.0 | 0 of 1 |",
+        "| right where the lamp is wrong, CARE | - | 25.0 | - | - |",
     ]
 
 

@@ -35,8 +35,8 @@ from recipes.evidence.table.committed import Committed
 REPOSITORY = Path(__file__).parents[3]
 EVIDENCE, DOCS = REPOSITORY / "recipes/evidence", REPOSITORY / "docs"
 PAGES = {
-    EVIDENCE / "results": [DOCS / "evidence.md"],
-    EVIDENCE / "results_hole": [DOCS / "evidence-hole.md", REPOSITORY / "README.md"],
+    EVIDENCE / "results": [DOCS / "evidence.md", REPOSITORY / "README.md"],
+    EVIDENCE / "results_hole": [DOCS / "evidence-hole.md"],
 }
 """Committed results -> the documents with their tables; figures stand beside the first."""
 NONE_YET = "*There are no results yet.*"
@@ -56,8 +56,8 @@ TABLES: dict[str, Callable[[Committed], str]] = {
     "reference": differences.reference,
     "readings": differences.readings,
     "bonus": bonus.bonus,
-    "likelihood": lambda found: likelihood.likelihood(found.shared),
-    "strays": lambda found: strays.strays(found.shared),
+    "likelihood": likelihood.likelihood,
+    "strays": strays.strays,
     "grammar": grammar.grammar,
     "link": lambda found: link.link(found.shared),
     "made-with": levels.made_with,

@@ -8,11 +8,12 @@ from recipes.evidence.table.committed import WARM_START, Committed
 from recipes.evidence.table.markdown import NOTHING, grid, name_of
 
 MENDED = 2 / 3
-"""Of consistency: above it a run's reasoning is called mended. Chosen with the numbers at hand: none lies near it."""
+"""Of consistency: above it a run's reasoning is called mended. Chosen with the first runs' numbers at hand."""
 
 
 def seeds(found: Committed) -> str:
-    """Means over the three levels, sampled: conclusions that are right before training, consistency after it."""
+    """Means over the three levels, sampled: conclusions that are right before training, consistency after it, and right
+    letters where the lamp is wrong, which reasoning alone tells."""
     before = found.measured(WARM_START, "sampled", "conclusion_right")
     after = {variant: found.measured(variant, "sampled", "consistency") for variant in found.variants}
     every = sorted({seed for values in after.values() for seed in values})
@@ -28,4 +29,10 @@ def seeds(found: Committed) -> str:
         ]
         for variant, values in after.items()
     ]
-    return grid(["seed", *map(str, every), f"above {100 * MENDED:.0f}"], [first, *rows])
+    reasoned = {variant: found.measured(variant, "sampled", "lamp_wrong") for variant in found.variants}
+    last = [
+        [*row(f"right where the lamp is wrong, {name_of(variant)}", values), NOTHING]
+        for variant, values in reasoned.items()
+        if values
+    ]
+    return grid(["seed", *map(str, every), f"above {100 * MENDED:.0f}"], [first, *rows, *last])

@@ -30,7 +30,7 @@ quickstart: env ## train GRPO-CARE on a miniature benchmark, on this machine's C
 evidence: env ## the paper's claim in miniature: ten variants, five seeds (hours; can be stopped and called again)
 	$(BIN)/python -m recipes.evidence $(ARGS)
 
-evidence-fast: env ## the same of GRPO, noKL and CARE, three seeds, half the steps (about an hour on two cores)
+evidence-fast: env ## the same of GRPO, noKL and CARE, three seeds, half the steps (about 40 minutes on two cores)
 	$(BIN)/python -m recipes.evidence --fast $(ARGS)
 
 doctor: env ## say whether this machine can train, and which line mends what it cannot

@@ -73,16 +73,13 @@ def order(found: Committed) -> str:
 
 
 def summary(found: Committed) -> str:
-    """The three that everything is about, on one screen: means over the levels, sampled."""
+    """The three that everything is about and what they began as, on one screen: means over the levels, sampled."""
     rows = []
-    for variant in (variant for variant in HEADLINE if variant in found.runs):
+    for variant in HEADLINE:
         values = {m: estimate(list(found.measured(variant, "sampled", m).values())) for m in SUMMED}
-        (theirs,) = published()[variant]["consistency"]
-        count = str(values["consistency"].count)
-        cells = [mean(measure, value) for measure, value in values.items()]
-        rows.append([name_of(variant), count, *cells, f"{100 * theirs:.1f}"])
-    header = ["", "runs", "accuracy", "right letter", "consistent", "right and consistent"]
-    return grid([*header, "the paper's consistency, 7B"], rows)
+        if count := values["consistency"].count:
+            rows.append([name_of(variant), str(count), *(mean(measure, value) for measure, value in values.items())])
+    return grid(["", "runs", "accuracy", "right letter", "consistent", "right and consistent"], rows)
 
 
 def agreement(found: Committed, theirs: dict[str, float], measure: str) -> str:

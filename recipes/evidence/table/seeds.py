@@ -15,8 +15,8 @@ ASKED = {"conclusion_right": "conclusion right", "lamp_wrong": "right letter whe
 
 
 def seeds(found: Committed) -> str:
-    """Means over the three levels, sampled: conclusions that are right before training, consistency after it; and of the
-    three that everything is about conclusions after it, and right letters where the lamp is wrong."""
+    """Means over the three levels, sampled: conclusions that are right before training, consistency after it; and for
+    the three that everything is about, right conclusions after it and right letters where the lamp is wrong."""
     before = found.measured(WARM_START, "sampled", "conclusion_right")
     after = {variant: found.measured(variant, "sampled", "consistency") for variant in found.variants}
     every = sorted({seed for values in after.values() for seed in values})

@@ -17,6 +17,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 
 class CareRun(Callback):
@@ -47,6 +48,9 @@ def _ending() -> Iterator[None]:
 
     try:
         yield
+    except OmegaConfBaseException as error:
+        print(f"verl_care: the configuration cannot be read: {error}", file=sys.stderr)
+        sys.exit(2)
     except CareConfigError as error:
         print(f"verl_care: this configuration would not do what it says:\n{error}", file=sys.stderr)
         sys.exit(2)

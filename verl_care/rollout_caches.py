@@ -27,9 +27,10 @@ def prefix_cache_metrics(cached_N: Sequence[int | None], prompt_length_N: Sequen
     return {"care/prefix_cache_hit_rate": sum(cached for cached, _ in known) / tokens} if tokens else {}
 
 
-def clip_cache_metrics(counts: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """`care/clip_cache_hit_rate` from each server's `clip_cache_counts`; nothing if no clip was asked for."""
-    hits, asked = (sum(count[i] for count in counts) for i in (0, 1))
+def clip_cache_metrics(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """`care/clip_cache_hit_rate` from each server's `clip_cache_counts` around a rollout; nothing if no clip was asked
+    for."""
+    hits, asked = (sum(count[i] for count in after) - sum(count[i] for count in before) for i in (0, 1))
     return {"care/clip_cache_hit_rate": hits / asked} if asked else {}
 
 

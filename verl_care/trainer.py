@@ -115,6 +115,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
 
     def prepare_step(self) -> dict:
         self.failed_prompts.start(f"step {self.global_steps}")
+        self._clips_before = self._clip_counts()  # those of a validation
         return super().prepare_step()
 
     def _add_prompts_to_generate(self, num_prompts: int) -> int:
@@ -176,14 +177,17 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
             part = scoring.answers_only(batch, graded, keys, self.actor_rollout_wg.world_size)
             super()._compute_ref_log_prob(part, metrics)
 
+    def _clip_counts(self) -> list[tuple[int, int]]:
+        handles = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
+        return ray.get([handle.__ray_call__.remote(clip_cache_counts) for handle in handles])
+
     def on_sample_end(self) -> None:
         # before verl puts the servers to sleep, which empties their caches and the counts of them
-        handles = [replica.server_handle for replica in self.llm_server_manager.get_replicas()]
-        self._clip_counts = ray.get([handle.__ray_call__.remote(clip_cache_counts) for handle in handles])
+        self._clips_after = self._clip_counts()
         super().on_sample_end()
 
     def _compute_advantage(self, batch: tq.KVBatchMeta, metrics: dict) -> tq.KVBatchMeta:
-        metrics.update(clip_cache_metrics(self._clip_counts))
+        metrics.update(clip_cache_metrics(self._clips_before, self._clips_after))
         with marked_timer("care_bonus", self.timing_raw):
             judged = self._add_bonus(batch, metrics)
         batch = super()._compute_advantage(batch, metrics)

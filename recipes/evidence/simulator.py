@@ -3,9 +3,9 @@
     python -m recipes.evidence.simulator --model MODEL --data DATA --method care --seed 100 --out run.json
 
 The same rows, processor, rewards, bonus and advantage as a run through verl, and the same update: 4 prompts x 8
-responses at temperature 1, one on-policy step of AdamW. (A likelihood is the letter's, and a response outside the
-grammar has none.) It decides nothing that is reported: results come from verl. Seeds below 100 belong to the evidence
-and are refused.
+responses at temperature 1, one on-policy step of AdamW. (A likelihood is that of one letter; an answer of another form
+has none here.) It decides nothing that is reported: results come from verl. Seeds below 100 belong to the evidence and
+are refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +40,7 @@ LETTER_FROM_END = 5  # `>B` `</` `answer` `>` `<|im_end|>`
 NEW_TOKENS = 32
 AT_ONCE = 128  # rows that are answered together
 END = "<|im_end|>"
+ONE_LETTER = re.compile(r"(?:(?!<answer>).)*<answer>[A-Z]</answer>", re.DOTALL)
 SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "conclusion_right", "unsupported", "auc")
 
 
@@ -160,12 +162,13 @@ def texts_of(tokenizer: Any, responses: Sequence[Sequence[int]], end: int) -> li
     return [tokenizer.decode([t for t in tokens if t != end]) for tokens in responses]
 
 
-def letter_probabilities(log_prob_T: Tensor, responses: Sequence[Sequence[int]], judged: Sequence[Response]) -> Tensor:
-    """(N,): probability of the answer's letter, NaN for responses outside the grammar."""
+def letter_probabilities(log_prob_T: Tensor, responses: Sequence[Sequence[int]], texts: Sequence[str]) -> Tensor:
+    """(N,): probability of the answer's letter; NaN where a response's first closed answer is no letter, or not its
+    end."""
     stops = torch.tensor([len(r) for r in responses]).cumsum(0)
     letter_N = log_prob_T[(stops - LETTER_FROM_END).clamp(min=0)].exp()
-    in_grammar_N = torch.tensor([r.in_grammar for r in judged])
-    return torch.where(in_grammar_N, letter_N, torch.nan)
+    read_N = torch.tensor([ONE_LETTER.fullmatch(text) is not None for text in texts])
+    return torch.where(read_N, letter_N, torch.nan)
 
 
 class Simulator:
@@ -191,11 +194,12 @@ class Simulator:
         group_N = torch.arange(len(examples)).repeat_interleave(s.group)
         with torch.no_grad():
             reference_T, owner_T = token_log_probs(self.reference, examples, responses)
-        likelihood_N = letter_probabilities(reference_T, responses, judged)
+        texts = texts_of(self.tokenizer, responses, self.end)
+        likelihood_N = letter_probabilities(reference_T, responses, texts)
         accuracy_N = torch.tensor([float(r.right_letter) for r in judged])
         bonus = {"care": "hard", "frozen": "hard", "dense_cons": "dense"}.get(s.method, "none")
         result = consistency_bonus(accuracy_N, likelihood_N, group_N, bonus=bonus)  # pyright: ignore[reportArgumentType]
-        format_N = torch.tensor([float(has_format(text)) for text in texts_of(self.tokenizer, responses, self.end)])
+        format_N = torch.tensor([float(has_format(text)) for text in texts])
         reward_N = accuracy_N + format_N + result.bonus_N
         advantage_N = group_advantage(reward_N, group_N)
 

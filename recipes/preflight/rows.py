@@ -61,7 +61,7 @@ def survey(file: Path, data: DictConfig, progress: TextIO | None = None) -> Surv
     number, columns = 0, Columns.of(data)
     for row, mismatch in _bar(_rows(file, columns), file.stem, progress):
         info = row["extra_info"] or {}
-        kind = info.get("problem_type", "multiple choice")
+        kind = info.get("problem_type") or "multiple choice"  # as grading does
         if kind not in GRADERS:
             raise BadData(f"{file}, row {number}, extra_info.problem_type: {kind!r}, which no rule grades")
         truth = (row["reward_model"] or {}).get("ground_truth")

@@ -25,11 +25,13 @@ from verl_care.evaluation.rows import append_rows, read_rows
 from verl_care.settings import CareConfigError
 
 
-def write_questions(path: Path, ids, style="released_evaluation", dataset="seed_bench_r1/L1", marks=""):
+def write_questions(path: Path, ids, style="released_evaluation", dataset="seed_bench_r1/L1", bare=()):
+    """`bare`: those that ask for a clip and have none."""
+    asked = prompt_text("What next?", "multiple choice", style)
     rows = [
         rl_row(
-            data_source=dataset, text=marks + prompt_text("What next?", "multiple choice", style), ground_truth="A",
-            id=str(i), index=0, problem_type="multiple choice", options=["x", "y"], question="What next?",
+            data_source=dataset, text="<video>" * (i in bare) + asked, ground_truth="A", id=str(i), index=0,
+            problem_type="multiple choice", options=["x", "y"], question="What next?",
         )
         for i in ids
     ]  # fmt: skip
@@ -220,24 +222,36 @@ class TestPrepare:
         assert "4 responses to 2 of 2 questions" in capsys.readouterr().out
 
     def test_a_question_without_its_clip_is_failed_and_the_others_are_asked(self, make, prepare, tmp_path, capsys):
-        write_questions(tmp_path / "bare.parquet", [3], marks="<video>")
-        config = make(f"data.val_files=[{tmp_path}/two.parquet,{tmp_path}/bare.parquet]")
+        write_questions(tmp_path / "more.parquet", [3, 4], bare=[3])
+        config = make(f"data.val_files=[{tmp_path}/two.parquet,{tmp_path}/more.parquet]")
         prepare(config)
         said = capsys.readouterr().out
         assert "1 questions cannot be asked, and count as failed: 3 of seed_bench_r1/L1: 1 <video> in prompt" in said
-        assert "2 responses to 2 of 3 questions are missing" in said
+        assert "3 responses to 3 of 4 questions are missing" in said
         (row,) = read_rows(Path(config.evaluation.run))
         assert (row.id, row.sample) == ("3", 0)
         assert row.failure == "media: 1 <video> in prompt, and 0 in videos (data.video_key)"
 
     def test_it_is_not_tried_again(self, make, prepare, tmp_path, capsys):
-        write_questions(tmp_path / "two.parquet", [1], marks="<image>")
+        write_questions(tmp_path / "two.parquet", [1, 2], bare=[1])
+        prepare(make())
+        self.answer(make(), [2])
         for retry in (False, True):
             with pytest.raises(SystemExit) as stopped:
                 prepare(make(f"evaluation.retry_failed={retry}"))
             assert stopped.value.code == 0
-            assert "1 of 1 responses, 1 failed (media)" in capsys.readouterr().out
-        assert len((tmp_path / "run" / "responses.jsonl").read_text().splitlines()) == 1
+            assert "2 of 2 responses, 1 failed (media)" in capsys.readouterr().out
+        assert len((tmp_path / "run" / "responses.jsonl").read_text().splitlines()) == 2
+
+    def test_a_file_without_any_clip_has_them_in_another_column(self, make, prepare, tmp_path):
+        write_questions(tmp_path / "more.parquet", [3, 4], bare=[3, 4])
+        files = f"data.val_files=[{tmp_path}/two.parquet,{tmp_path}/more.parquet]"
+        with pytest.raises(
+            CareConfigError, match=r"none of its 2 questions .* Set data\.video_key and data\.image_key"
+        ):
+            prepare(make(files))
+        assert not (tmp_path / "run" / "responses.jsonl").exists()
+        prepare(make(files, "data.val_max_samples=2"))  # which are not asked
 
     @pytest.mark.parametrize(("status", "code"), [(JobStatus.COMPLETED, 1), (JobStatus.FAILED, None)])
     def test_missing_answers_at_the_end_are_an_error(self, make, prepare, capsys, status, code):

@@ -95,8 +95,8 @@ class TestFolders:
         put(config, "trainer.default_local_dir", "${nothing}/a")
         with pytest.raises(SystemExit) as stopped:  # as in `on_job_start`
             launch.CareRun().on_run_start(config)
-        assert stopped.value.code == 1
-        assert "nothing" in capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert "the configuration cannot be read: " in capsys.readouterr().err
 
 
 class TestWorkerEnvironment:

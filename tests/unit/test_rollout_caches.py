@@ -19,8 +19,12 @@ def test_responses_whose_server_does_not_say_are_left_out():
 
 
 def test_clip_rate_is_over_all_servers():
-    assert clip_cache_metrics([(7, 8), (0, 2)]) == {"care/clip_cache_hit_rate": 0.7}
-    assert clip_cache_metrics([(0, 0)]) == {}
+    assert clip_cache_metrics([(0, 0)] * 2, [(7, 8), (0, 2)]) == {"care/clip_cache_hit_rate": 0.7}
+    assert clip_cache_metrics([(0, 0)], [(0, 0)]) == {}
+
+
+def test_clips_of_a_validation_before_the_step_do_not_count():
+    assert clip_cache_metrics([(0, 768), (1, 2)], [(7, 776), (1, 4)]) == {"care/clip_cache_hit_rate": 0.7}
 
 
 def test_counts_of_a_server():

@@ -7,14 +7,16 @@ from tests.unit.configs import put
 from verl_care import servers
 
 
-@pytest.mark.parametrize(("given", "length"), [(None, 17152), (20000, 20000)])  # 16384 + 768
-def test_the_longest_prompt_and_its_response(composed, given, length):
+@pytest.mark.parametrize(("given", "length", "at_once"), [(None, 17152, 16384), (20000, 20000, 8192)])  # 16384 + 768
+def test_the_longest_prompt_and_its_response(composed, given, length, at_once):
     config = composed["care_base"].copy()
     put(config, "actor_rollout_ref.rollout.max_model_len", given)
     rollout = config.actor_rollout_ref.rollout
     servers.fit_length(rollout)
     assert (config.data.max_prompt_length, config.data.max_response_length) == (16384, 768)
     assert rollout.max_model_len == length
+    # a clip may have as many tokens as its prompt; 8192 are verl's
+    assert rollout.max_num_batched_tokens == at_once
 
 
 @pytest.mark.parametrize(("temperature", "mode"), [(1.0, "raw_logprobs"), (0.7, "processed_logprobs")])

@@ -115,15 +115,25 @@ def without_their_media(config: DictConfig, questions: Sequence[Question]) -> di
     """Those of the `questions` that have not as many media as marks, and what is wrong; verl would end the run at one.
 
     Raises:
-        CareConfigError: for a column of media that is no list.
+        CareConfigError: for a column of media that is no list, and for a file none of whose questions has its media:
+            then it is the columns that are wrong.
     """
     columns, files = Columns.of(config.data), config.data.val_files
-    paths = [files] if isinstance(files, str) else list(files)
-    found = itertools.chain.from_iterable(_mismatches_of(Path(path).expanduser(), columns) for path in paths)
-    try:
-        return {question.key: reason for question, reason in zip(questions, found, strict=False) if reason}
-    except ValueError as error:
-        raise CareConfigError(f"data.val_files: {error}") from error
+    found: dict[QuestionKey, str] = {}
+    left = iter(questions)
+    for path in [files] if isinstance(files, str) else files:
+        mismatches_of_file = _mismatches_of(Path(path).expanduser(), columns)
+        try:
+            of_file = [(question.key, reason) for reason, question in zip(mismatches_of_file, left, strict=False)]
+        except ValueError as error:
+            raise CareConfigError(f"data.val_files: {error}") from error
+        if of_file and all(reason for _, reason in of_file):
+            raise CareConfigError(
+                f"data.val_files: {path}: none of its {len(of_file)} questions has as many media as marks, the first:"
+                f" {of_file[0][1]}. Set data.video_key and data.image_key to the columns of clips and images."
+            )
+        found |= {key: reason for key, reason in of_file if reason}
+    return found
 
 
 def failed(

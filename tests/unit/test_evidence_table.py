@@ -58,9 +58,16 @@ def test_seeds_that_only_some_variants_were_given(tmp_path: Path):
     # of five variants seed 0 has four, seed 1 three, seed 5 two
     assert found.seeds == [0, 1, 5]
     assert found.shared.seeds == [0, 1]
+    told = command.of_all_variants(lambda part: f"{part.variants} of {part.seeds}")(found)
+    assert told.split("\n\n") == [
+        "['no_kl', 'care'] of [0, 1, 5]",
+        "Of seeds 0 and 1, all variants that have runs so far:",
+        "['no_kl', 'care', 'kl_ema', 'ref_gen', 'care_frozen'] of [0, 1]",
+    ]
     assert found.shared.only([0]).variants == ["no_kl", "care", "kl_ema", "ref_gen"]
     made = command.tables(found)
     assert "| CARE | 3 |" in made["headline"]
+    assert "| CARE | 3 |" in made["sampled"]
     assert "| CARE | 2 |" in made["sampled"]
     assert "| noKL | sampled | L1 | 3 |" in made["care"]
 

@@ -41,25 +41,44 @@ PAGES = {
 """Committed results -> the documents with their tables; figures stand beside the first."""
 NONE_YET = "*There are no results yet.*"
 
-TABLES: dict[str, Callable[[Committed], str]] = {
+Table = Callable[[Committed], str]
+
+
+def of_all_variants(make: Table) -> Table:
+    """Of the seeds that most variants have; before it, where some seeds are not yet made for all, of the variants that
+    have them all."""
+
+    def made(found: Committed) -> str:
+        if found.shared.seeds == found.seeds:
+            return make(found.shared)
+        *most, last = map(str, found.shared.seeds)
+        seeds_of = f"Of seeds {', '.join(most)} and {last}" if most else f"Of seed {last}"
+        return "\n\n".join(
+            [make(found.complete), f"{seeds_of}, all variants that have runs so far:", make(found.shared)]
+        )
+
+    return made
+
+
+TABLES: dict[str, Table] = {
     "summary": paper.summary,
     "headline": levels.headline,
     "seeds": seeds.seeds,
     "goal": goal.goal,
     "care": differences.care,
-    "sampled": lambda found: levels.levels(found.shared, "sampled"),
-    "greedy": lambda found: levels.levels(found.shared, "greedy"),
-    "training": lambda found: levels.training(found.shared),
-    "variants-sampled": lambda found: differences.variants(found.shared, "sampled"),
-    "variants-greedy": lambda found: differences.variants(found.shared, "greedy"),
-    "paper": lambda found: paper.order(found.shared),
+    "sampled": of_all_variants(lambda found: levels.levels(found, "sampled")),
+    "greedy": of_all_variants(lambda found: levels.levels(found, "greedy")),
+    "training": of_all_variants(levels.training),
+    "variants-sampled": of_all_variants(lambda found: differences.variants(found, "sampled")),
+    "variants-greedy": of_all_variants(lambda found: differences.variants(found, "greedy")),
+    "paper": of_all_variants(paper.order),
     "reference": differences.reference,
     "readings": differences.readings,
     "bonus": bonus.bonus,
     "likelihood": likelihood.likelihood,
     "strays": strays.strays,
     "grammar": grammar.grammar,
-    "link": lambda found: link.link(found.shared),
+    "link": of_all_variants(link.link),
     "made-with": levels.made_with,
 }
 

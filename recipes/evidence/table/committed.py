@@ -55,6 +55,11 @@ class Committed:
         counted = Counter(seed for seeds in self.runs.values() for seed in seeds)
         return self.only([seed for seed, variants in counted.items() if 2 * variants > len(self.runs)])
 
+    @property
+    def complete(self) -> Committed:
+        """The variants that have every seed."""
+        return Committed({v: found for v, found in self.runs.items() if set(found) == set(self.seeds)}, self.steps)
+
     def only(self, seeds: Collection[int]) -> Committed:
         runs = {variant: {s: r for s, r in found.items() if s in seeds} for variant, found in self.runs.items()}
         return Committed({variant: found for variant, found in runs.items() if found}, self.steps)

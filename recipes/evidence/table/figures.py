@@ -55,7 +55,7 @@ def write(found: Committed, document: Path) -> list[Path]:
         "variants": lambda found: variants(found.shared),
         "curves": curves,
         "reference": lambda found: reference(found.shared),
-        "calibration": lambda found: calibration(found.shared),
+        "calibration": calibration,
     }
     written = []
     with plt.rc_context({**style.RC, "savefig.dpi": 200}):

@@ -54,7 +54,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         with open_dict(config):
             # verl 0.9.1 chooses the class by this key and then compares it with the literal "sync" in six places.
             config.trainer.v1.trainer_mode = "sync"
-            servers.fit_length(config.actor_rollout_ref.rollout)
+            servers.fit_length(config.actor_rollout_ref.rollout, Path(str(config.actor_rollout_ref.model.path)))
             if self.care.packing:
                 packing.choose(config)
         super().__init__(config)

@@ -45,6 +45,7 @@ HOOKS = {
     "_update_actor": ["self", "batch", "metrics"],
     "_compute_metrics": ["self", "batch", "metrics", "timing_raw", "global_steps", "epoch"],
     "on_init_end": ["self"],
+    "on_sample_end": ["self"],
     "on_step_end": ["self"],
     "_save_checkpoint": ["self"],
     "_load_checkpoint": ["self"],

@@ -1,12 +1,9 @@
 """Batches, ranks, servers and micro-batches that do not go together stop the run before a model is loaded."""
 
-import json
-
 import pytest
 
 from tests.unit.configs import message, put
 from verl_care.checks import check
-from verl_care.checks import sizes as sizes_module
 
 BATCH, MINI = "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"
 N, GPUS, NODES = "actor_rollout_ref.rollout.n", "trainer.n_gpus_per_node", "trainer.nnodes"
@@ -16,19 +13,6 @@ ACTOR, REF, ROLLOUT = (
     f"actor_rollout_ref.{name}_max_token_len_per_gpu" for name in ("actor.ppo", "ref.log_prob", "rollout.log_prob")
 )
 PROMPT, RESPONSE = "data.max_prompt_length", "data.max_response_length"
-
-
-@pytest.mark.parametrize("nested", [True, False])
-@pytest.mark.parametrize(("positions", "length", "refused"), [(17151, None, True), (17152, None, False), (9, 9, False)])
-def test_more_tokens_than_the_model_has_positions(composed, tmp_path, nested, positions, length, refused):
-    config = composed["care_base"].copy()  # 16384 + 768
-    sizes = {"max_position_embeddings": positions}
-    (tmp_path / "config.json").write_text(json.dumps({"text_config": sizes} if nested else sizes))
-    put(config, "actor_rollout_ref.model.path", str(tmp_path))
-    put(config, "actor_rollout_ref.rollout.max_model_len", length)
-    found = list(sizes_module._positions(config))
-    assert len(found) == refused
-    assert not refused or "the model has 17151 positions, and vLLM would refuse to start" in found[0]
 
 
 def changed(config, changes):

@@ -14,14 +14,17 @@ Shares = Sequence[float | None]
 def test_how_many_letters_stray_and_what_it_pays(tmp_path: Path):
     kinds = (
         {"right": 1000, "stray": 100, "groups": 20, "gain": 0.05},
-        {"right": 3000, "stray": 900, "groups": 40, "gain": -0.01},
+        {"right": 3000, "stray": 900, "groups": 40, "gain": -0.01}
+        | {"off_list": 60, "off_list_groups": 10, "off_list_gain": -0.6},
         {"right": 0, "stray": 0, "groups": 0, "gain": None},
     )
     parts = [quarter(count=[1] * 10, strays=kind) for kind in kinds]
     runs = [result("care", seed, 0.8, 0.9, calibration=[part]) for seed, part in enumerate(parts)]
-    # 1,000 of 4,000; 20 groups of 5 points and 40 of -1
+    # 1,000 of 4,000; 20 groups of 5 points and 40 of -1. The second kind was counted in one run: 60 of 3,000
     (row,) = strays.strays(read(tmp_path, *runs)).splitlines()[2:]
-    assert row == "| CARE | 1 to 10 | 3 | 4,000 | 25.0 | 10, 30 | 60 | +1.0 | +5.0, -1.0 |"
+    assert row == (
+        "| CARE | 1 to 10 | 3 | 4,000 | 25.0 | 10, 30 | 60 | +1.0 | +5.0, -1.0 | 2.0 | 2 | 10 | -60.0 | -60.0 |"
+    )
 
 
 def test_runs_that_leave_the_grammar(tmp_path: Path):

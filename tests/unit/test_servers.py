@@ -1,5 +1,7 @@
 """What vLLM's servers are told where verl leaves it open."""
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -7,12 +9,22 @@ from tests.unit.configs import put
 from verl_care import servers
 
 
-@pytest.mark.parametrize(("given", "length", "at_once"), [(None, 17152, 16384), (20000, 20000, 8192)])  # 16384 + 768
-def test_the_longest_prompt_and_its_response(composed, given, length, at_once):
+@pytest.mark.parametrize(
+    ("given", "positions", "length", "at_once"),
+    [
+        (None, None, 17152, 16384),  # 16384 + 768
+        (None, {"max_position_embeddings": 128000}, 17152, 16384),
+        (None, {"text_config": {"max_position_embeddings": 4096}}, 4096, 16384),  # as of the miniature
+        (20000, {"max_position_embeddings": 128000}, 20000, 8192),
+    ],
+)
+def test_the_longest_prompt_and_its_response(composed, tmp_path, given, positions, length, at_once):
     config = composed["care_base"].copy()
     put(config, "actor_rollout_ref.rollout.max_model_len", given)
     rollout = config.actor_rollout_ref.rollout
-    servers.fit_length(rollout)
+    if positions is not None:
+        (tmp_path / "config.json").write_text(json.dumps(positions))
+    servers.fit_length(rollout, tmp_path)
     assert (config.data.max_prompt_length, config.data.max_response_length) == (16384, 768)
     assert rollout.max_model_len == length
     # a clip may have as many tokens as its prompt; 8192 are verl's

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,7 +23,6 @@ def problems(care: CareConfig, config: DictConfig) -> Iterator[str]:
     if unusable:
         return
     yield from _servers(config)
-    yield from _positions(config)
     if not config.trainer.get("val_only"):
         yield from _updates(config)
     yield from _micro_batches(care, config)
@@ -50,22 +47,6 @@ def _servers(config: DictConfig) -> Iterator[str]:
             f" has {tensor * data} GPUs, which do not divide the run's {ranks} (trainer.nnodes *"
             " trainer.n_gpus_per_node). Set actor_rollout_ref.rollout.tensor_model_parallel_size and"
             " data_parallel_size so that their product does."
-        )
-
-
-def _positions(config: DictConfig) -> Iterator[str]:
-    """Of a model that is on this disk; `servers.fit_length` asks vLLM for the longest row."""
-    rollout, file = config.actor_rollout_ref.rollout, Path(str(config.actor_rollout_ref.model.path)) / "config.json"
-    if rollout.max_model_len is not None or not file.is_file():
-        return
-    model = json.loads(file.read_text())
-    positions = model.get("max_position_embeddings") or (model.get("text_config") or {}).get("max_position_embeddings")
-    prompt, response = config.data.max_prompt_length, config.data.max_response_length
-    if _counts(positions) and prompt + response > positions:
-        yield (
-            f"data.max_prompt_length={prompt}, data.max_response_length={response}: the model has {positions}"
-            " positions, and vLLM would refuse to start. Lower one of them, or set"
-            f" actor_rollout_ref.rollout.max_model_len={positions}: longer rows then fail one by one."
         )
 
 

@@ -92,14 +92,16 @@ def read_questions(config: DictConfig) -> list[Question]:
     Raises:
         CareConfigError: for a row without an id, or an id that stands twice.
     """
-    files = config.data.val_files
-    paths = [files] if isinstance(files, str) else list(files)
+    paths = _paths(config)
     try:
-        questions = [Question.of(row) for path in paths for row in _rows_of(Path(path).expanduser())]
+        questions = [Question.of(row) for path in paths for row in _rows_of(path)]
     except ValueError as error:
         raise CareConfigError(f"data.val_files: {error}") from error
     if not questions:
-        raise CareConfigError(f"data.val_files={paths}: no question in them. Set data.val_files to files with rows.")
+        named_files = ", ".join(map(str, paths))
+        raise CareConfigError(
+            f"data.val_files={named_files}: no question there. Set data.val_files to files with rows."
+        )
     most = config.data.val_max_samples
     questions = questions[:most] if most > 0 else questions
     twice = [key for key, count in Counter(question.key for question in questions).items() if count > 1]
@@ -118,13 +120,13 @@ def without_their_media(config: DictConfig, questions: Sequence[Question]) -> di
         CareConfigError: for a column of media that is no list, and for a file none of whose questions has its media:
             then it is the columns that are wrong.
     """
-    columns, files = Columns.of(config.data), config.data.val_files
+    columns = Columns.of(config.data)
     found: dict[QuestionKey, str] = {}
     left = iter(questions)
-    for path in [files] if isinstance(files, str) else files:
-        mismatches_of_file = _mismatches_of(Path(path).expanduser(), columns)
+    for path in _paths(config):
         try:
-            of_file = [(question.key, reason) for reason, question in zip(mismatches_of_file, left, strict=False)]
+            reasons = _mismatches_of(path, columns)
+            of_file = [(question.key, reason) for reason, question in zip(reasons, left, strict=False)]
         except ValueError as error:
             raise CareConfigError(f"data.val_files: {error}") from error
         if of_file and all(reason for _, reason in of_file):
@@ -188,6 +190,11 @@ def _troubles(rows: Sequence[Row]) -> str:
     kinds = Counter(f"failed ({row.failure.partition(':')[0]})" for row in rows if row.failure is not None)
     kinds["cut off"] = sum(row.finish == "length" for row in rows)
     return "".join(f", {count} {kind}" for kind, count in kinds.items() if count)
+
+
+def _paths(config: DictConfig) -> list[Path]:
+    files = config.data.val_files
+    return [Path(file).expanduser() for file in ([files] if isinstance(files, str) else files)]
 
 
 def _mismatches_of(path: Path, columns: Columns) -> Iterator[str | None]:

@@ -70,6 +70,8 @@ def test_seeds_that_only_some_variants_were_given(tmp_path: Path):
     assert "| CARE | 3 |" in made["sampled"]
     assert "| CARE | 2 |" in made["sampled"]
     assert "| noKL | sampled | L1 | 3 |" in made["care"]
+    assert "| KL-EMA | sampled | L1 | 1 | +0.0 | +0.0 |" in made["methods"]
+    assert "| RefGen | sampled | L1 | 1 |" in made["methods"]
 
 
 def test_no_results_are_none(tmp_path: Path):

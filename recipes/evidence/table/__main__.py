@@ -72,6 +72,7 @@ TABLES: dict[str, Table] = {
     "variants-sampled": of_all_variants(lambda found: differences.variants(found, "sampled")),
     "variants-greedy": of_all_variants(lambda found: differences.variants(found, "greedy")),
     "paper": of_all_variants(paper.order),
+    "methods": differences.methods,
     "reference": differences.reference,
     "readings": differences.readings,
     "bonus": bonus.bonus,

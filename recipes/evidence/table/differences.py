@@ -10,6 +10,7 @@ from recipes.evidence.table.markdown import MEASURES, difference, grid, name_of
 from recipes.evidence.table.statistics import Estimate, paired
 
 RIVALS = ("no_kl", "grpo")
+METHODS = ("kl_ema", "dense_cons", "ref_gen")
 REFERENCES = ("care_frozen", "care_at_once")
 READINGS = ("care_margin", "care_arithmetic")
 SHOWN = ("accuracy", "consistency", "right_reason", "right_contradicted", "right_letter")
@@ -26,6 +27,11 @@ def between(
 def care(found: Committed) -> str:
     """CARE minus its rivals on every level, sampled and greedy."""
     return _by_level(found, "care", RIVALS)
+
+
+def methods(found: Committed) -> str:
+    """CARE minus the paper's other methods that ask a reference."""
+    return _by_level(found, "care", METHODS)
 
 
 def reference(found: Committed) -> str:

@@ -30,7 +30,7 @@ def care(found: Committed) -> str:
 
 
 def methods(found: Committed) -> str:
-    """CARE minus the paper's other methods that ask a reference."""
+    """CARE minus the paper's other methods that ask a reference or are kept near one that moves."""
     return _by_level(found, "care", METHODS)
 
 

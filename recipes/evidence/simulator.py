@@ -50,6 +50,7 @@ class Settings:
     seed: int = TUNING_SEEDS
     steps: int = 200
     lr: float = 2e-4
+    clip: float = 5.0  # of the gradient's norm
     prompts: int = 4
     group: int = 8
     decay: float = 0.995
@@ -212,12 +213,13 @@ class Simulator:
         loss = (loss_T / length_N[owner_T]).sum() / len(responses)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 5.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), s.clip)
         self.optimizer.step()
         if s.method in ("care", "dense_cons") and number % s.every == 0:
             self.follow()
         selected = result.selected_N
         logged = measure(judged, likelihood_N.tolist()) | {"step": number, "gradient": float(norm)}
+        logged["format"] = float(format_N.mean())
         if selected.any():
             logged["bonus_rate"] = float((result.bonus_N[selected] > 0).float().mean())
         return logged

@@ -1,0 +1,241 @@
+"""A training's updates, made once more from the responses it recorded, in plain PyTorch: were they GRPO's?
+
+    python -m recipes.evidence.replay TRAINING --model WARM_START --data DATA
+
+`TRAINING` has the `config.yaml`, `metrics.jsonl` and `groups.jsonl.zst` that a run of the evidence leaves. Its rewards
+are taken as they are. Advantage, loss, KL, gradient, its clipping and AdamW are made here, without verl, step upon step
+from the warm start; each step's gradient norm and entropy are compared with what verl logged. Differences of rounding
+grow over hundreds of steps.
+
+A record has texts, not tokens: where the tokenizer's spelling is improbable or has another length, the likeliest one
+is taken (`spelling.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+from recipes.evidence.spelling import likeliest, pieces_of
+from recipes.quickstart.examples import Example, load_chunk, scored_logits
+from recipes.quickstart.packing import Packed, pack
+from recipes.quickstart.report import read_metrics
+from verl_care.algorithm.advantage import group_advantage
+from verl_care.records import groups, jsonl
+
+IMPROBABLE = -5.0  # log-probability of a token that makes a spelling doubtful
+ROWS = 20  # steps to a row of the table
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a configuration says of an update."""
+
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    clip: float
+    kl: float
+
+    @classmethod
+    def of(cls, config: Any) -> Update:
+        """
+        Raises:
+            ValueError: naming what is not made here.
+        """
+        actor = config.actor_rollout_ref.actor
+        optim = actor.optim
+        known = {
+            "actor.optim.optimizer": (optim.optimizer, "AdamW"),
+            "actor.optim.lr_scheduler_type": (optim.lr_scheduler_type, "constant"),
+            "actor.loss_agg_mode": (actor.loss_agg_mode, "seq-mean-token-mean"),
+            "actor.ppo_epochs": (actor.ppo_epochs, 1),
+            "actor.ppo_mini_batch_size": (actor.ppo_mini_batch_size, config.data.train_batch_size),
+            "care.groups_per_step": (config.care.groups_per_step, groups.ALL),
+        }
+        if actor.use_kl_loss:
+            known["actor.kl_loss_type"] = (actor.kl_loss_type, "low_var_kl")
+            known["care.reference"] = (config.care.reference, "frozen")
+        for key, (found, wanted) in known.items():
+            if found != wanted:
+                raise ValueError(f"{key} was {found}: only a training with {wanted} is made once more here")
+        kl = actor.kl_loss_coef if actor.use_kl_loss else 0.0
+        return cls(optim.lr, tuple(optim.betas), optim.weight_decay, optim.clip_grad, kl)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Of one update: the gradient's norm before clipping, and the entropy of the policy before it, as the mean over
+    responses of the mean over tokens."""
+
+    gradient: float
+    entropy: float
+
+
+class Replay:
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Any, update: Update) -> None:
+        self.policy, self.update, self.tokenizer = model, update, tokenizer
+        self.reference = deepcopy(model).requires_grad_(False) if update.kl else None
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=update.lr, betas=update.betas, weight_decay=update.weight_decay
+        )
+        self.end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self.pieces = pieces_of(tokenizer)
+        pads = {model.config.image_token_id, model.config.video_token_id}
+        self.silent = [token for token in tokenizer.added_tokens_decoder if token not in {self.end, *pads}]
+        self.respelled = self.lost = 0
+
+    def step(self, examples: Sequence[Example], recorded: Sequence[Mapping[str, Any]]) -> Step:
+        """The update by these groups, a question's example for each."""
+        written = [group["responses"] for group in recorded]
+        tokens = self._spell(examples, written)
+        group_N = [g for g, group in enumerate(written) for _ in group]
+        reward_N = torch.tensor([response["reward"] for group in written for response in group])
+        advantage_N = group_advantage(reward_N, group_N)
+
+        packed = _packed(examples, tokens)
+        logits = scored_logits(self.policy, packed, examples)
+        log_prob_T = _of(logits, packed.target_T)
+        length_N = torch.tensor([len(response) for group in tokens for response in group])
+        owner_T = torch.arange(len(length_N)).repeat_interleave(length_N)
+        loss_T = -(log_prob_T - log_prob_T.detach()).exp() * advantage_N[owner_T]
+        if self.reference is not None:
+            with torch.no_grad():
+                reference_T = _of(scored_logits(self.reference, packed, examples), packed.target_T)
+            further_T = (reference_T - log_prob_T).clamp(-20, 20)
+            loss_T = loss_T + self.update.kl * (further_T.exp() - further_T - 1).clamp(-10, 10)
+
+        def mean(value_T: Tensor) -> Tensor:
+            return (value_T / length_N[owner_T]).sum() / len(length_N)
+
+        self.optimizer.zero_grad()
+        mean(loss_T).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.update.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            entropy_T = torch.distributions.Categorical(logits=logits).entropy()
+            return Step(float(norm), float(mean(entropy_T)))
+
+    @torch.no_grad()
+    def _spell(
+        self, examples: Sequence[Example], written: Sequence[Sequence[Mapping[str, Any]]]
+    ) -> list[list[list[int]]]:
+        """The tokens of every response."""
+        tokens = [[self._as_tokenized(response) for response in group] for group in written]
+        packed = _packed(examples, tokens)
+        log_prob_T = _of(scored_logits(self.policy, packed, examples), packed.target_T)
+        least = iter([float(part.min()) for part in log_prob_T.split([len(r) for group in tokens for r in group])])
+        known: dict[tuple[str, str, int], list[int] | None] = {}
+        for example, group, responses in zip(examples, written, tokens, strict=True):
+            for place, response in enumerate(group):
+                if next(least) >= IMPROBABLE and len(responses[place]) == response["length"]:
+                    continue
+                key = (example.id, response["text"], response["length"])
+                if key not in known:
+                    known[key] = self._likeliest(example, response)
+                spelled = known[key]
+                if spelled is None:
+                    self.lost += 1
+                elif spelled != responses[place]:
+                    self.respelled += 1
+                    responses[place] = spelled
+        return tokens
+
+    def _as_tokenized(self, response: Mapping[str, Any]) -> list[int]:
+        tokens = self.tokenizer(response["text"], add_special_tokens=False)["input_ids"]
+        return [*tokens, self.end] if response["finish"] == "stop" else tokens
+
+    def _likeliest(self, example: Example, response: Mapping[str, Any]) -> list[int] | None:
+        def log_probs(beginnings: Sequence[Sequence[int]]) -> Tensor:
+            # whatever stands behind a beginning: it is not looked at
+            asked = [[*beginning, self.end] for beginning in beginnings]
+            weights = [[*(0.0 for _ in beginning), 1.0] for beginning in beginnings]
+            assert example.positions_3L is not None
+            packed = pack([example.prompt], [asked], [weights], [example.positions_3L])
+            return scored_logits(self.policy, packed, [example]).log_softmax(-1)
+
+        end = self.end if response["finish"] == "stop" else None
+        return likeliest(log_probs, self.pieces, response["text"], response["length"], end, self.silent)
+
+
+def _packed(examples: Sequence[Example], tokens: Sequence[Sequence[Sequence[int]]]) -> Packed:
+    everything = [[[1.0] * len(response) for response in group] for group in tokens]
+    positions = [example.positions_3L for example in examples if example.positions_3L is not None]
+    return pack([example.prompt for example in examples], tokens, everything, positions)
+
+
+def _of(logits_TV: Tensor, target_T: Tensor) -> Tensor:
+    return logits_TV.log_softmax(-1).gather(1, target_T[:, None])[:, 0]
+
+
+def replay(training: Path, model: Path, data: Path, steps: int | None = None) -> Iterator[tuple[int, Step, Replay]]:
+    """(step, what it was here, the replay behind it), from the first step to the last or to `steps`."""
+    processor = AutoProcessor.from_pretrained(model)
+    policy = Qwen2_5_VLForConditionalGeneration.from_pretrained(model).float()
+    made = Replay(policy, processor.tokenizer, Update.of(OmegaConf.load(training / "config.yaml")))
+    rows = {row["extra_info"]["id"]: row for row in pq.read_table(data / "training_6k.parquet").to_pylist()}
+    for step, recorded in sorted(_by_step(groups.valid(jsonl.read(groups.place(training)))).items()):
+        if steps is None or step <= steps:
+            examples = load_chunk([rows[group["id"]] for group in recorded], processor, policy)
+            yield step, made.step(examples, recorded), made
+
+
+def _by_step(records: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        found[record["step"]].append(record)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("training", type=Path)
+    parser.add_argument("--model", type=Path, required=True, help="the warm start it began with")
+    parser.add_argument("--data", type=Path, required=True, help="folder of converted parquet files")
+    parser.add_argument("--steps", type=int, help="no further than this one")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    console, logged = Console(highlight=False), read_metrics(arguments.training)
+    total = min(max(logged), arguments.steps or max(logged))
+    steps = replay(arguments.training, arguments.model, arguments.data, arguments.steps)
+    made, spelled = dict[int, Step](), ""
+    for step, found, last in track(steps, "updates", total=total, console=console, transient=True):
+        made[step] = found
+        spelled = f"respelled: {last.respelled} responses; in no known way: {last.lost}"
+    table = Table("steps", title="logged by verl, and made here", title_justify="left")
+    for name in ("largest gradient", "here", "differs, median", "at most", "entropy", "here"):
+        table.add_column(name, justify="right")
+    for first in range(1, total + 1, ROWS):
+        part = [step for step in range(first, min(first + ROWS, total + 1)) if step in made]
+        table.add_row(f"{first}-{part[-1]}", *_cells(part, logged, made))
+    console.print(table)
+    console.print(spelled)
+
+
+def _cells(part: Sequence[int], logged: Mapping[int, Mapping[str, float]], made: Mapping[int, Step]) -> Iterator[str]:
+    gradients = torch.tensor([[logged[step]["actor/grad_norm"], made[step].gradient] for step in part])
+    some = gradients[gradients[:, 0] > 0]
+    differs = (some[:, 1] / some[:, 0] - 1).abs()
+    yield from (f"{value:.2f}" for value in gradients.amax(0).tolist())
+    yield from (f"{100 * value:.2f} %" for value in (float(differs.median()), float(differs.max())) if len(some))
+    yield from ("-" for _ in range(0 if len(some) else 2))
+    yield f"{sum(logged[step]['actor/entropy'] for step in part) / len(part):.4f}"
+    yield f"{sum(made[step].entropy for step in part) / len(part):.4f}"
+
+
+if __name__ == "__main__":
+    main()

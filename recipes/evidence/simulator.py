@@ -53,6 +53,7 @@ class Settings:
     clip: float = 5.0  # of the gradient's norm
     prompts: int = 4
     group: int = 8
+    margin: float = 0.0
     decay: float = 0.995
     every: int = 10
     evaluate_every: int = 100
@@ -199,7 +200,13 @@ class Simulator:
         likelihood_N = letter_probabilities(reference_T, responses, texts)
         accuracy_N = torch.tensor([float(r.right_letter) for r in judged])
         bonus = {"care": "hard", "frozen": "hard", "dense_cons": "dense"}.get(s.method, "none")
-        result = consistency_bonus(accuracy_N, likelihood_N, group_N, bonus=bonus)  # pyright: ignore[reportArgumentType]
+        result = consistency_bonus(
+            accuracy_N,
+            likelihood_N,
+            group_N,
+            bonus=bonus,  # pyright: ignore[reportArgumentType]
+            consistency_margin=s.margin,
+        )
         format_N = torch.tensor([float(has_format(text)) for text in texts])
         reward_N = accuracy_N + format_N + result.bonus_N
         advantage_N = group_advantage(reward_N, group_N)

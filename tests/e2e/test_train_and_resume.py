@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
+from recipes.evidence.replay.updates import replay
 from recipes.quickstart.report import read_jsonl, read_metrics
 from tests.e2e.conftest import START_LIMIT
 from tests.e2e.leftovers import left_in_shared_memory
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * START_LIMIT)]
 
 EVERY_STEP = {
     "care/accuracy", "care/format", "care/bonus", "care/selected_fraction", "care/no_answer_fraction",
-    "care/all_wrong_groups", "care/all_correct_groups", "care/reference_updates",
+    "care/all_wrong_groups", "care/all_correct_groups", "care/equal_reward_groups", "care/reference_updates",
     "timing_s/ref", "timing_s/care_bonus", "timing_s/care_ema", "care/scored_fraction", "care/pixels_gb",
     "timing_s/care_groups", "care/groups_lost",
 }  # fmt: skip
@@ -63,6 +64,16 @@ def test_the_policy_that_samples_is_the_one_that_is_trained(resumed):
     for step, values in read_metrics(resumed.folder).items():
         # float32 on both sides: with one temporal position for all frames of a clip it was 0.06
         assert values["training/rollout_probs_diff_mean"] < 1e-3, step
+
+
+def test_its_updates_are_those_of_plain_pytorch(resumed):
+    """Advantage, loss, gradient and AdamW, made once more without verl, from the responses alone; past the resumption
+    too, so that the optimizer's state was carried over it."""
+    logged = read_metrics(resumed.folder)
+    for step, made, _ in replay(resumed.folder, resumed.home / "model", resumed.home / "data"):
+        assert made.gradient == pytest.approx(logged[step]["actor/grad_norm"], rel=1e-3, abs=1e-6), step
+        assert made.entropy == pytest.approx(logged[step]["actor/entropy"], rel=1e-3), step
+    assert any(values["actor/grad_norm"] > 0 for values in logged.values())
 
 
 def test_right_answers_earn_a_bonus(resumed):

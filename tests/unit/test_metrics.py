@@ -37,6 +37,7 @@ def test_two_groups_interleaved():
             "care/no_answer_fraction": 1 / 6,
             "care/all_wrong_groups": 0.0,
             "care/all_correct_groups": 0.0,
+            "care/equal_reward_groups": 0.0,
             "care/bonus_rate": 2 / 3,
             "care/likelihood_mean": (0.9 + 0.5 + 0.6) / 3,
             "care/likelihood_min": 0.5,
@@ -59,6 +60,28 @@ def test_groups_of_one_kind():
     assert found["care/all_correct_groups"] == 1 / 4
 
 
+def test_groups_that_are_rewarded_alike():
+    # a: 1 + 0 and 0 + 1 are alike; b: both right and in the format, but one alone has the bonus; c: both fail
+    found = metrics(
+        accuracy=[1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+        form=[0.0, 1.0, 1.0, 1.0, 0.0, 0.0],
+        likelihood=[0.9, 0.9, 0.9, 0.1, 0.9, 0.9],
+        answered=[True] * 6,
+        group=["a", "a", "b", "b", "c", "c"],
+        bonus="none",
+    )
+    assert found["care/equal_reward_groups"] == 1.0
+    found = metrics(
+        accuracy=[1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
+        form=[0.0, 1.0, 1.0, 1.0, 0.0, 0.0],
+        likelihood=[0.9, 0.9, 0.9, 0.1, 0.9, 0.9],
+        answered=[True] * 6,
+        group=["a", "a", "b", "b", "c", "c"],
+    )
+    # the bonus parts a (its right one gets .5) and b
+    assert found["care/equal_reward_groups"] == pytest.approx(1 / 3)
+
+
 def test_nobody_selected_logs_no_likelihood():
     found = metrics([0.0, 0.0], [1.0, 0.0], [0.9, 0.8], [True, True], [7, 7])
     assert found == {
@@ -69,6 +92,7 @@ def test_nobody_selected_logs_no_likelihood():
         "care/no_answer_fraction": 0.0,
         "care/all_wrong_groups": 1.0,
         "care/all_correct_groups": 0.0,
+        "care/equal_reward_groups": 0.0,
     }
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from verl_care.algorithm.advantage import GroupIds, group_index
 from verl_care.algorithm.consistency import ConsistencyBonus
 
+EQUAL_REWARDS = "care/equal_reward_groups"
+
 
 def care_metrics(
     accuracy_N: Tensor,
@@ -33,8 +35,8 @@ def care_metrics(
 
     Returns:
         `care/...` -> value. `bonus_rate` and the likelihoods are of selected responses, and absent when
-        none was selected or nothing was scored. `all_wrong_groups` and `all_correct_groups` are fractions
-        of the groups.
+        none was selected or nothing was scored. `all_wrong_groups`, `all_correct_groups` and `equal_reward_groups`
+        are fractions of the groups; a group of equal rewards has advantage 0 throughout, and no gradient.
     """
     index_N, size_P = group_index(group_N, like_N=accuracy_N)
 
@@ -42,6 +44,11 @@ def care_metrics(
         met_P = torch.zeros(len(size_P)).index_add_(0, index_N, condition_N.float())
         return float((met_P == size_P).float().mean())
 
+    reward_N = accuracy_N + format_N + result.bonus_N
+    lowest_P, highest_P = (
+        reward_N.new_zeros(len(size_P)).scatter_reduce_(0, index_N, reward_N, reduce=which, include_self=False)
+        for which in ("amin", "amax")
+    )
     metrics = {
         "care/accuracy": float(accuracy_N.mean()),
         "care/format": float(format_N.mean()),
@@ -50,6 +57,7 @@ def care_metrics(
         "care/no_answer_fraction": float((~answered_N).float().mean()),
         "care/all_wrong_groups": fraction_of_groups(accuracy_N <= accuracy_threshold),
         "care/all_correct_groups": fraction_of_groups(accuracy_N >= 1),
+        EQUAL_REWARDS: float((lowest_P == highest_P).float().mean()),
     }
     scored_N = result.selected_N & ~likelihood_N.isnan()
     if scored_N.any():

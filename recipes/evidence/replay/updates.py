@@ -1,11 +1,7 @@
-"""A training's updates, made once more from the responses it recorded, in plain PyTorch: were they GRPO's?
+"""The updates of a recorded training, made once more in plain PyTorch.
 
-    python -m recipes.evidence.replay TRAINING --model WARM_START --data DATA
-
-`TRAINING` has the `config.yaml`, `metrics.jsonl` and `groups.jsonl.zst` that a run of the evidence leaves. Its rewards
-are taken as they are. Advantage, loss, KL, gradient, its clipping and AdamW are made here, without verl, step upon step
-from the warm start; each step's gradient norm and entropy are compared with what verl logged. Differences of rounding
-grow over hundreds of steps.
+Its rewards are taken as they are. Advantage, loss, KL, gradient, clipping, AdamW and a reference that follows are made
+here, without verl, step upon step from the warm start.
 
 A record has texts, not tokens: where the tokenizer's spelling is improbable or has another length, the likeliest one
 is taken (`spelling.py`).
@@ -13,7 +9,6 @@ is taken (`spelling.py`).
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -24,21 +19,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from recipes.evidence.spelling import likeliest, pieces_of
+from recipes.evidence.replay.spelling import likeliest, pieces_of
 from recipes.quickstart.examples import Example, load_chunk, scored_logits
 from recipes.quickstart.packing import Packed, pack
-from recipes.quickstart.report import read_metrics
 from verl_care.algorithm.advantage import group_advantage
 from verl_care.records import groups, jsonl
 
 IMPROBABLE = -5.0  # log-probability of a token that makes a spelling doubtful
-ROWS = 20  # steps to a row of the table
 
 
 @dataclass(frozen=True)
@@ -50,6 +40,9 @@ class Update:
     weight_decay: float
     clip: float
     kl: float
+    decay: float | None
+    """Of the reference; None: it stays."""
+    every: int
 
     @classmethod
     def of(cls, config: Any) -> Update:
@@ -65,16 +58,21 @@ class Update:
             "actor.loss_agg_mode": (actor.loss_agg_mode, "seq-mean-token-mean"),
             "actor.ppo_epochs": (actor.ppo_epochs, 1),
             "actor.ppo_mini_batch_size": (actor.ppo_mini_batch_size, config.data.train_batch_size),
-            "care.groups_per_step": (config.care.groups_per_step, groups.ALL),
         }
         if actor.use_kl_loss:
             known["actor.kl_loss_type"] = (actor.kl_loss_type, "low_var_kl")
-            known["care.reference"] = (config.care.reference, "frozen")
         for key, (found, wanted) in known.items():
             if found != wanted:
                 raise ValueError(f"{key} was {found}: only a training with {wanted} is made once more here")
+        written, prompts = config.care.groups_per_step, config.data.train_batch_size
+        if written != groups.ALL and written < prompts:
+            raise ValueError(
+                f"care.groups_per_step was {written}: of {prompts} groups a step, the others are not known"
+            )
         kl = actor.kl_loss_coef if actor.use_kl_loss else 0.0
-        return cls(optim.lr, tuple(optim.betas), optim.weight_decay, optim.clip_grad, kl)
+        decay = None if config.care.reference == "frozen" else config.care.ref_ema_decay
+        every = config.care.ref_ema_update_every
+        return cls(optim.lr, tuple(optim.betas), optim.weight_decay, optim.clip_grad, kl, decay, every)
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Step:
 class Replay:
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Any, update: Update) -> None:
         self.policy, self.update, self.tokenizer = model, update, tokenizer
-        self.reference = deepcopy(model).requires_grad_(False) if update.kl else None
+        self.reference = deepcopy(model).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=update.lr, betas=update.betas, weight_decay=update.weight_decay
         )
@@ -97,7 +95,7 @@ class Replay:
         self.pieces = pieces_of(tokenizer)
         pads = {model.config.image_token_id, model.config.video_token_id}
         self.silent = [token for token in tokenizer.added_tokens_decoder if token not in {self.end, *pads}]
-        self.respelled = self.lost = 0
+        self.steps = self.respelled = self.lost = 0
 
     def step(self, examples: Sequence[Example], recorded: Sequence[Mapping[str, Any]]) -> Step:
         """The update by these groups, a question's example for each."""
@@ -113,7 +111,7 @@ class Replay:
         length_N = torch.tensor([len(response) for group in tokens for response in group])
         owner_T = torch.arange(len(length_N)).repeat_interleave(length_N)
         loss_T = -(log_prob_T - log_prob_T.detach()).exp() * advantage_N[owner_T]
-        if self.reference is not None:
+        if self.update.kl:
             with torch.no_grad():
                 reference_T = _of(scored_logits(self.reference, packed, examples), packed.target_T)
             further_T = (reference_T - log_prob_T).clamp(-20, 20)
@@ -126,9 +124,17 @@ class Replay:
         mean(loss_T).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.update.clip)
         self.optimizer.step()
+        self.steps += 1
+        if self.update.decay is not None and self.steps % self.update.every == 0:
+            self._follow(self.update.decay)
         with torch.no_grad():
             entropy_T = torch.distributions.Categorical(logits=logits).entropy()
             return Step(float(norm), float(mean(entropy_T)))
+
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        for theirs, ours in zip(self.reference.parameters(), self.policy.parameters(), strict=True):
+            theirs.lerp_(ours, 1 - decay)
 
     @torch.no_grad()
     def _spell(
@@ -199,43 +205,3 @@ def _by_step(records: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str
     for record in records:
         found[record["step"]].append(record)
     return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("training", type=Path)
-    parser.add_argument("--model", type=Path, required=True, help="the warm start it began with")
-    parser.add_argument("--data", type=Path, required=True, help="folder of converted parquet files")
-    parser.add_argument("--steps", type=int, help="no further than this one")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    console, logged = Console(highlight=False), read_metrics(arguments.training)
-    total = min(max(logged), arguments.steps or max(logged))
-    steps = replay(arguments.training, arguments.model, arguments.data, arguments.steps)
-    made, spelled = dict[int, Step](), ""
-    for step, found, last in track(steps, "updates", total=total, console=console, transient=True):
-        made[step] = found
-        spelled = f"respelled: {last.respelled} responses; in no known way: {last.lost}"
-    table = Table("steps", title="logged by verl, and made here", title_justify="left")
-    for name in ("largest gradient", "here", "differs, median", "at most", "entropy", "here"):
-        table.add_column(name, justify="right")
-    for first in range(1, total + 1, ROWS):
-        part = [step for step in range(first, min(first + ROWS, total + 1)) if step in made]
-        table.add_row(f"{first}-{part[-1]}", *_cells(part, logged, made))
-    console.print(table)
-    console.print(spelled)
-
-
-def _cells(part: Sequence[int], logged: Mapping[int, Mapping[str, float]], made: Mapping[int, Step]) -> Iterator[str]:
-    gradients = torch.tensor([[logged[step]["actor/grad_norm"], made[step].gradient] for step in part])
-    some = gradients[gradients[:, 0] > 0]
-    differs = (some[:, 1] / some[:, 0] - 1).abs()
-    yield from (f"{value:.2f}" for value in gradients.amax(0).tolist())
-    yield from (f"{100 * value:.2f} %" for value in (float(differs.median()), float(differs.max())) if len(some))
-    yield from ("-" for _ in range(0 if len(some) else 2))
-    yield f"{sum(logged[step]['actor/entropy'] for step in part) / len(part):.4f}"
-    yield f"{sum(made[step].entropy for step in part) / len(part):.4f}"
-
-
-if __name__ == "__main__":
-    main()

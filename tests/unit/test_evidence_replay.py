@@ -1,0 +1,244 @@
+"""A training's updates made once more without verl, and what is said of the two that died."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
+from data_prep.miniature import write_world
+from data_prep.seed_bench_r1 import convert
+from recipes.evidence.replay import collapse, spelling, updates
+from recipes.evidence.simulator import Simulator
+from recipes.quickstart.consistency_rule import respond
+from recipes.quickstart.examples import load_examples
+from recipes.quickstart.report import read_metrics
+from recipes.quickstart.stages import CHECKPOINT
+from verl_care.algorithm.advantage import group_advantage
+from verl_care.records import groups, jsonl
+
+DIED = Path(updates.__file__).parent / "died"
+A, B, AB, BB, BYTE, SILENT, END = range(7)
+PIECES = {A: b"a", B: b"b", AB: b"ab", BB: b"bb", BYTE: b"\xff"}
+
+
+def always(**probabilities: float) -> spelling.LogProbs:
+    """The same distribution behind every beginning."""
+    names = ("a", "b", "ab", "bb", "byte", "silent", "end")
+    log_prob_V = torch.tensor([math.log(probabilities.get(name, 0.01)) for name in names])
+
+    def log_probs(beginnings: Sequence[Sequence[int]]) -> Tensor:
+        return log_prob_V.repeat(len(beginnings), 1)
+
+    return log_probs
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "end", "expected"),
+    [
+        ("ab", 2, END, [AB, END]),
+        ("ab", 3, END, [A, B, END]),
+        ("ab", 2, None, [A, B]),
+        ("a\N{REPLACEMENT CHARACTER}", 3, END, [A, BYTE, END]),
+        ("abbb", 2, END, None),  # one token cannot write four letters
+        ("a", 1, END, None),
+    ],
+)
+def test_a_text_of_so_many_tokens(text: str, length: int, end: int | None, expected: list[int] | None):
+    assert spelling.likeliest(always(), PIECES, text, length, end, [SILENT]) == expected
+
+
+def test_of_two_spellings_of_a_length_the_likelier():
+    assert spelling.likeliest(always(ab=0.3, b=0.3), PIECES, "abb", 3, END) == [AB, B, END]  # .09 against .0001
+    assert spelling.likeliest(always(a=0.3, bb=0.3), PIECES, "abb", 3, END) == [A, BB, END]
+
+
+def test_a_token_that_is_not_shown_is_found_by_the_length():
+    found = spelling.likeliest(always(), PIECES, "a", 3, END, [SILENT])
+    assert found is not None
+    assert sorted(found) == [A, SILENT, END]
+
+
+@pytest.fixture(scope="module")
+def processor() -> Any:
+    return AutoProcessor.from_pretrained(CHECKPOINT)
+
+
+@pytest.fixture
+def model() -> Any:
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(CHECKPOINT).float()
+
+
+def test_the_bytes_of_a_tokenizers_tokens_are_its_text(processor: Any):
+    text, pieces = "<think> seen café, \x00. so stir </think>\n", spelling.pieces_of(processor.tokenizer)
+    tokens = processor.tokenizer(text)["input_ids"]
+    assert b"".join(pieces[token] for token in tokens).decode() == text
+    assert not set(pieces) & set(processor.tokenizer.all_special_ids)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, seed=2, rows=4, level_rows=1)
+    convert(folder, folder / "data", style="plain")
+    return folder / "data"
+
+
+UPDATE = updates.Update(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0, clip=5.0, kl=0.0, decay=None, every=1)
+
+
+def recorded(processor: Any, seen: Sequence[str], rewards: dict[str, float]) -> dict[str, Any]:
+    """A group that answers with these letters."""
+    texts = {letter: respond(seen, "stir", letter) for letter in rewards}
+    lengths = {letter: len(processor.tokenizer(text)["input_ids"]) + 1 for letter, text in texts.items()}
+    responses = [
+        {"text": texts[letter], "length": lengths[letter], "finish": "stop", "reward": reward}
+        for letter, reward in rewards.items()
+    ]
+    return {"responses": responses}
+
+
+def log_probs_of(made: updates.Replay, example: Any, group: dict[str, Any]) -> Tensor:
+    """(responses,)"""
+    tokens = [made._as_tokenized(response) for response in group["responses"]]
+    packed = updates._packed([example], [tokens])
+    with torch.no_grad():
+        log_prob_T = updates._of(updates.scored_logits(made.policy, packed, [example]), packed.target_T)
+    return torch.stack([part.sum() for part in log_prob_T.split([len(response) for response in tokens])])
+
+
+def test_the_first_update_moves_every_weight_by_the_rate_towards_the_better_answer(data, processor, model):
+    """AdamW's first step is the sign of the gradient: m / (1 - .9) = g and sqrt(v / (1 - .999)) = |g|."""
+    (example, *_) = load_examples(data / "training_6k.parquet", processor, model)
+    made = updates.Replay(model, processor.tokenizer, UPDATE)
+    group = recorded(processor, example.seen, {"A": 2.0, "B": 1.0})
+    before, weights = log_probs_of(made, example, group), {n: p.detach().clone() for n, p in model.named_parameters()}
+    step = made.step([example], [group])
+    better, worse = (log_probs_of(made, example, group) - before).tolist()
+    assert better > 0 > worse
+    assert step.gradient > 0
+    moved = torch.cat([(p.detach() - weights[n]).abs().flatten() for n, p in model.named_parameters()])
+    assert float(moved.max()) == pytest.approx(1e-3, rel=1e-3)
+    assert (made.steps, made.respelled, made.lost) == (1, 0, 0)
+
+
+def test_a_group_that_fails_alike_has_no_gradient_and_momentum_goes_on(data, processor, model):
+    first, second, *_ = load_examples(data / "training_6k.parquet", processor, model)
+    made = updates.Replay(model, processor.tokenizer, UPDATE)
+    made.step([first], [recorded(processor, first.seen, {"A": 2.0, "B": 1.0})])
+    weights = {n: p.detach().clone() for n, p in model.named_parameters()}
+    step = made.step([second], [recorded(processor, second.seen, {"A": 0.0, "B": 0.0})])
+    assert step.gradient == 0
+    moved = max(float((p.detach() - weights[n]).abs().max()) for n, p in model.named_parameters())
+    # m = .9 * .1 g, v = .999 * .001 g^2: m / (1 - .81) = .4737 g, sqrt(v / (1 - .998001)) = .7069 |g|
+    assert moved == pytest.approx(1e-3 * 0.4737 / 0.7069, rel=1e-2)
+
+
+def test_the_reference_follows_every_so_many_steps(data, processor, model):
+    (example, *_) = load_examples(data / "training_6k.parquet", processor, model)
+    update = updates.Update(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0, clip=5.0, kl=0.04, decay=0.75, every=2)
+    made = updates.Replay(model, processor.tokenizer, update)
+    group = recorded(processor, example.seen, {"A": 2.0, "B": 1.0})
+    first = made.reference.lm_head.weight.clone()
+    made.step([example], [group])
+    assert torch.equal(made.reference.lm_head.weight, first)
+    made.step([example], [group])
+    torch.testing.assert_close(made.reference.lm_head.weight, 0.75 * first + 0.25 * model.lm_head.weight.detach())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("actor_rollout_ref.actor.optim.lr_scheduler_type", "cosine", "lr_scheduler_type was cosine"),
+        ("actor_rollout_ref.actor.ppo_epochs", 2, "ppo_epochs was 2"),
+        ("actor_rollout_ref.actor.kl_loss_type", "kl", "kl_loss_type was kl"),
+        ("care.groups_per_step", 3, "groups_per_step was 3: of 4 groups"),
+    ],
+)
+def test_a_training_that_cannot_be_made_once_more_is_named(key: str, value: Any, said: str):
+    config = OmegaConf.load(DIED / "grpo_1" / "config.yaml")
+    OmegaConf.update(config, key, value)
+    with pytest.raises(ValueError, match=said):
+        updates.Update.of(config)
+
+
+@pytest.mark.parametrize(("run", "method", "margin"), [("grpo_1", "grpo", 0.0), ("care_margin_4", "care", 0.01)])
+def test_the_simulators_settings_are_the_runs(run: str, method: str, margin: float):
+    settings = collapse.settings_of(OmegaConf.load(DIED / run / "config.yaml"), 100)
+    assert (settings.method, settings.margin, settings.clip, settings.lr) == (method, margin, 5.0, 2e-4)
+    assert (settings.prompts, settings.group, settings.decay, settings.every) == (4, 8, 0.995, 10)
+
+
+def test_a_bonus_that_the_simulator_lacks_is_named():
+    config = OmegaConf.load(DIED / "grpo_1" / "config.yaml")
+    config.care.bonus = "refgen"
+    with pytest.raises(ValueError, match=r"care\.bonus was refgen"):
+        collapse.settings_of(config, 100)
+
+
+def test_going_on_begins_with_the_replays_weights_and_momentum(data, processor, model, monkeypatch):
+    examples = load_examples(data / "training_6k.parquet", processor, model)
+    made = updates.Replay(model, processor.tokenizer, UPDATE)
+    made.step(examples[:1], [recorded(processor, examples[0].seen, {"A": 2.0, "B": 1.0})])
+    seen = []
+
+    def step(self: Simulator, number: int, rows: Sequence[Any]) -> dict[str, float]:
+        seen.append((number, self.policy.lm_head.weight, self.optimizer.state_dict()["state"], self.reference))
+        return {"format": 0.5}
+
+    monkeypatch.setattr(Simulator, "step", step)
+    settings = collapse.settings_of(OmegaConf.load(DIED / "grpo_1" / "config.yaml"), 100)
+    assert collapse.go_on(made, processor, settings, examples, 2) == [0.5, 0.5]
+    assert [number for number, *_ in seen] == [2, 3]
+    _, head, state, reference = seen[0]
+    assert torch.equal(head, model.lm_head.weight)
+    assert head is not model.lm_head.weight  # each sampling begins at the same place
+    ours = made.optimizer.state_dict()["state"]
+    assert all(torch.equal(state[i]["exp_avg"], ours[i]["exp_avg"]) for i in ours)
+    assert torch.equal(reference.lm_head.weight, made.reference.lm_head.weight)
+    assert not torch.equal(reference.lm_head.weight, head)
+
+
+# ------------------------------------------------------------------ the two that died
+
+
+@pytest.fixture(params=["grpo_1", "care_margin_4"])
+def died(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def of_steps(run: str) -> Mapping[int, Sequence[Mapping[str, Any]]]:
+    return updates._by_step(groups.valid(jsonl.read(groups.place(DIED / run))))
+
+
+def test_a_record_is_whole(died: str):
+    steps, logged = of_steps(died), read_metrics(DIED / died)
+    assert sorted(steps) == sorted(logged) == list(range(1, max(steps) + 1))
+    assert all(len(step) == 4 and all(len(group["responses"]) == 8 for group in step) for step in steps.values())
+
+
+def test_recorded_advantages_are_those_of_the_recorded_rewards(died: str):
+    for step in of_steps(died).values():
+        for group in step:
+            rewards = torch.tensor([response["reward"] for response in group["responses"]])
+            advantages = torch.tensor([response["advantage"] for response in group["responses"]])
+            torch.testing.assert_close(group_advantage(rewards, [0] * 8), advantages)
+
+
+def test_the_closing_tag_is_lost_where_the_page_says():
+    closed = {
+        step: [[r["text"].endswith("</answer>") for r in group["responses"]] for group in recorded]
+        for step, recorded in of_steps("care_margin_4").items()
+    }
+    assert [sum(not any(group) for group in closed[step]) for step in range(182, 187)] == [0, 1, 1, 3, 4]
+    assert not any(any(group) for step in range(186, max(closed) + 1) for group in closed[step])
+    logged = read_metrics(DIED / "grpo_1")
+    assert [logged[step]["care/format"] for step in (174, 175, 176)] == [1, 31 / 32, 0]
+    assert logged[172]["actor/grad_norm"] == pytest.approx(10.3, abs=0.05)

@@ -1,7 +1,7 @@
 """Steps in a row that taught nothing: all responses of every group were rewarded alike, so no group had a gradient.
 
 A few are usual where answers are nearly all right. A policy that has lost its format fails everywhere, has no gradient
-either, and does not come back by itself: a training can go on so for hours.
+either, and hardly comes back by itself: a training can go on so for hours.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ def _advice(before: int, accuracy: float, form: float) -> str:
     if min(accuracy, form) > MOSTLY:
         return "The policy answers every question in one way: its data may have become too easy"
     return (
-        f"If it learned before, it has collapsed and will not come back by itself: go on from a checkpoint up to step"
-        f" {before}, with a lower actor_rollout_ref.actor.optim.lr or more prompts a step (data.train_batch_size)"
+        "If it learned before, it has collapsed, and will hardly come back by itself: go on from a checkpoint up to"
+        f" step {before}, with a lower actor_rollout_ref.actor.optim.lr or more prompts a step (data.train_batch_size)"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -15,6 +16,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from data_prep.miniature import write_world
 from data_prep.seed_bench_r1 import convert
+from recipes.evidence.replay import __main__ as command
 from recipes.evidence.replay import collapse, spelling, updates
 from recipes.evidence.simulator import Simulator
 from recipes.quickstart.consistency_rule import respond
@@ -204,6 +206,53 @@ def test_going_on_begins_with_the_replays_weights_and_momentum(data, processor, 
     assert all(torch.equal(state[i]["exp_avg"], ours[i]["exp_avg"]) for i in ours)
     assert torch.equal(reference.lm_head.weight, made.reference.lm_head.weight)
     assert not torch.equal(reference.lm_head.weight, head)
+
+
+@pytest.fixture
+def training(data: Path, processor: Any, tmp_path: Path) -> Path:
+    """Two steps of two questions, as a training leaves them; the second step fails alike."""
+    rows = pq.read_table(data / "training_6k.parquet").to_pylist()
+    (tmp_path / "config.yaml").write_text((DIED / "grpo_1" / "config.yaml").read_text())
+    for step, rewards in ((1, {"A": 2.0, "B": 1.0}), (2, {"A": 0.0, "B": 0.0})):
+        named = [
+            recorded(processor, row["extra_info"]["progress"], rewards) | {"id": row["extra_info"]["id"]}
+            for row in rows[2 * step - 2 : 2 * step]
+        ]
+        jsonl.append(groups.place(tmp_path), [{"kind": "group", "step": step} | group for group in named])
+        values = {"actor/grad_norm": float(step == 1), "actor/entropy": 0.25}
+        jsonl.append(tmp_path / "metrics.jsonl", [{"step": step, "data": values}])
+    return tmp_path
+
+
+def call(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.argv", ["replay", *map(str, arguments)])
+    main()
+
+
+def test_the_command_shows_what_was_logged_beside_what_is_made_here(training, data, monkeypatch, capsys):
+    call(command.main, monkeypatch, training, "--model", CHECKPOINT, "--data", data)
+    found = list(updates.replay(training, CHECKPOINT, data))
+    gradient = found[0][1].gradient
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "1-2" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    differs = f"{100 * abs(gradient - 1):.2f} %"  # of the one step that has a gradient
+    entropy = sum(step.entropy for _, step, _ in found) / 2
+    assert cells == ["1-2", "1.00", f"{gradient:.2f}", differs, differs, "0.2500", f"{entropy:.4f}"]
+
+
+def test_the_command_samples_on_from_a_step(training, data, monkeypatch, capsys):
+    rates = []
+    monkeypatch.setattr(
+        Simulator, "step", lambda self, *_: rates.append(self.optimizer.param_groups[0]["lr"]) or {"format": 0.25}
+    )
+    arguments = ("--after", 1, 2, "--samplings", 3, "--steps", 4, "--lr", 1e-5)
+    call(collapse.main, monkeypatch, training, "--model", CHECKPOINT, "--data", data, *arguments)
+    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        [step, "0.25", "0.25", "3", "0.25", "0.25", "0"] for step in ("1", "2")
+    ]
+    assert rates == [1e-5] * (2 * 3 * 4)
 
 
 # ------------------------------------------------------------------ the two that died

@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -58,11 +59,13 @@ def settings_of(config: Any, seed: int) -> Settings:
 
 
 def go_on(made: Replay, processor: Any, settings: Settings, rows: Sequence[Example], steps: int) -> list[float]:
-    """The share of responses in the format at each of so many steps behind a replay."""
+    """The share of responses in the format at each of so many steps behind a replay, at the rate of `settings`."""
     torch.manual_seed(settings.seed)
     simulator = Simulator(deepcopy(made.policy), processor, settings)
     simulator.reference = deepcopy(made.reference)
     simulator.optimizer.load_state_dict(deepcopy(made.optimizer.state_dict()))
+    for weights in simulator.optimizer.param_groups:
+        weights["lr"] = settings.lr
     return [simulator.step(made.steps + step, rows)["format"] for step in range(1, steps + 1)]
 
 
@@ -74,6 +77,7 @@ def main() -> None:
     parser.add_argument("--after", type=int, nargs="+", required=True, help="steps to go on from")
     parser.add_argument("--samplings", type=int, default=8)
     parser.add_argument("--steps", type=int, default=16, help="of each sampling")
+    parser.add_argument("--lr", type=float, help="of the steps that are sampled anew (default: the training's)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     console, config = Console(highlight=False), OmegaConf.load(arguments.training / "config.yaml")
@@ -93,9 +97,12 @@ def main() -> None:
             continue
         rows = rows or load_chunk(questions, processor, made.policy)
         seeds = range(TUNING_SEEDS, TUNING_SEEDS + arguments.samplings)
-        runs = [go_on(made, processor, settings_of(config, seed), rows, arguments.steps) for seed in seeds]
+        settings = [settings_of(config, seed) for seed in seeds]
+        if arguments.lr:
+            settings = [replace(each, lr=arguments.lr) for each in settings]
+        runs = [go_on(made, processor, each, rows, arguments.steps) for each in settings]
         least = [min(run) for run in runs]
-        end = [sum(run[-LAST:]) / LAST for run in runs]
+        end = [fmean(run[-LAST:]) for run in runs]
         broken, gone = sum(share < BROKEN for share in least), sum(share == 0 for share in end)
         shares = (f"{share:.2f}" for share in (median(least), min(least)))
         ends = (f"{share:.2f}" for share in (median(end), min(end)))

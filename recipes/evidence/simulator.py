@@ -74,7 +74,9 @@ def sample(
     generator: torch.Generator,
     greedy: bool = False,
 ) -> list[list[int]]:
-    """`group` responses of each example, in order, each with its end-of-turn token if it came."""
+    """`group` responses of each example, in order, each with its end-of-turn token if it came. None has a media token,
+    a picture without pixels: verl forbids them too."""
+    forbidden = [model.config.image_token_id, model.config.video_token_id]
     longest = max(len(e.prompt) for e in examples)
     packed = _left_padded(examples, longest)
     language = model.model.language_model
@@ -96,6 +98,7 @@ def sample(
     done = torch.zeros(len(hidden), dtype=torch.bool)
     for step in range(NEW_TOKENS):
         logits = model.lm_head(hidden)
+        logits[:, forbidden] = -torch.inf
         token = logits.argmax(-1) if greedy else torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
         for response, t, over in zip(responses, token.tolist(), done.tolist(), strict=True):
             if not over:

@@ -52,6 +52,20 @@ def test_every_token_of_a_greedy_answer_is_the_likeliest(data: Path, shipped):
     assert responses != simulator.answers(model, processor.tokenizer, examples)
 
 
+def test_a_media_token_is_never_sampled(data: Path):
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(CHECKPOINT).float()
+    processor = AutoProcessor.from_pretrained(CHECKPOINT)
+    tokenizer, pads = processor.tokenizer, {model.config.image_token_id, model.config.video_token_id}
+    (bracket,) = tokenizer("<")["input_ids"]
+    with torch.no_grad():  # where it would begin with `<`, it would rather begin with one of them
+        model.lm_head.weight[list(pads)] = 2 * model.lm_head.weight[bracket]
+    examples = load_examples(data / "validation_L2.parquet", processor, model)
+    for greedy_too in (False, True):
+        responses = simulator.answers(model, tokenizer, examples, greedy=greedy_too)
+        assert not pads & {token for response in responses for token in response}
+        assert all(response[0] == bracket for response in responses)
+
+
 def test_greedy_answers_are_a_dump_of_a_validation(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments = ["greedy", "--model", CHECKPOINT, "--data", data, "--out", tmp_path]
     monkeypatch.setattr("sys.argv", list(map(str, arguments)))

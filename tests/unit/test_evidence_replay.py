@@ -128,6 +128,7 @@ def test_the_first_update_moves_every_weight_by_the_rate_towards_the_better_answ
     assert step.gradient > 0
     moved = torch.cat([(p.detach() - weights[n]).abs().flatten() for n, p in model.named_parameters()])
     assert float(moved.max()) == pytest.approx(1e-3, rel=1e-3)
+    assert step.moved == pytest.approx(float(moved.square().mean().sqrt()) / 1e-3, rel=1e-3)
     assert (made.steps, made.respelled, made.lost) == (1, 0, 0)
 
 
@@ -238,7 +239,9 @@ def test_the_command_shows_what_was_logged_beside_what_is_made_here(training, da
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     differs = f"{100 * abs(gradient - 1):.2f} %"  # of the one step that has a gradient
     entropy = sum(step.entropy for _, step, _ in found) / 2
-    assert cells == ["1-2", "1.00", f"{gradient:.2f}", differs, differs, "0.2500", f"{entropy:.4f}"]
+    most = max(step.moved for _, step, _ in found)
+    made = [f"{gradient:.2f}", differs, differs, "0.2500", f"{entropy:.4f}", f"{most:.2f}"]
+    assert cells == ["1-2", "1.00", *made]
 
 
 def test_the_command_samples_on_from_a_step(training, data, monkeypatch, capsys):

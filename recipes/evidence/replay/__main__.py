@@ -4,7 +4,7 @@
 
 `TRAINING` has the `config.yaml`, `metrics.jsonl` and `groups.jsonl.zst` that a run of the evidence leaves; two are in
 `died/`. Each step's gradient norm, and the entropy of the policy before it, are compared. Differences of rounding grow
-over hundreds of steps.
+over hundreds of steps. `moved` is the root mean square of what a step changed the weights by, in learning rates.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
         made[step] = found
         spelled = f"respelled: {last.respelled} responses; in no known way: {last.lost}"
     table = Table("steps", title="logged by verl, and made here", title_justify="left")
-    for name in ("largest gradient", "here", "differs, median", "at most", "entropy", "here"):
+    for name in ("largest gradient", "here", "differs, median", "at most", "entropy", "here", "moved, most"):
         table.add_column(name, justify="right")
     for first in range(1, total + 1, ROWS):
         part = [step for step in range(first, min(first + ROWS, total + 1)) if step in made]
@@ -58,6 +58,7 @@ def _cells(part: Sequence[int], logged: Mapping[int, Mapping[str, float]], made:
     yield from ("-" for _ in range(0 if len(some) else 2))
     yield f"{sum(logged[step]['actor/entropy'] for step in part) / len(part):.4f}"
     yield f"{sum(made[step].entropy for step in part) / len(part):.4f}"
+    yield f"{max(made[step].moved for step in part):.2f}"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from recipes.evidence.replay.spelling import likeliest, pieces_of
@@ -77,11 +78,14 @@ class Update:
 
 @dataclass(frozen=True)
 class Step:
-    """Of one update: the gradient's norm before clipping, and the entropy of the policy before it, as the mean over
-    responses of the mean over tokens."""
+    """Of one update."""
 
     gradient: float
+    """Norm, before clipping."""
     entropy: float
+    """Of the policy before it: mean over responses of the mean over tokens."""
+    moved: float
+    """Root mean square of what the weights changed by, in learning rates."""
 
 
 class Replay:
@@ -123,13 +127,16 @@ class Replay:
         self.optimizer.zero_grad()
         mean(loss_T).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.update.clip)
+        before = parameters_to_vector(self.policy.parameters()).detach().clone()
         self.optimizer.step()
         self.steps += 1
+        moved_W = parameters_to_vector(self.policy.parameters()).detach() - before
         if self.update.decay is not None and self.steps % self.update.every == 0:
             self._follow(self.update.decay)
         with torch.no_grad():
             entropy_T = torch.distributions.Categorical(logits=logits).entropy()
-            return Step(float(norm), float(mean(entropy_T)))
+            moved = float(moved_W.square().mean().sqrt()) / self.update.lr
+            return Step(float(norm), float(mean(entropy_T)), moved)
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:

@@ -29,9 +29,9 @@ from verl_care.checkpoints import resume
 from verl_care.checkpoints.saving import WholeCheckpoints
 from verl_care.checks import check
 from verl_care.data.failures import FailedPrompts
+from verl_care.lost_format import LostFormat
 from verl_care.packing import media
 from verl_care.processes.time_limit import within
-from verl_care.quiet_steps import QuietSteps
 from verl_care.records.group_log import GroupLog
 from verl_care.records.row_keys import prompt_of
 from verl_care.rewards.in_process import InProcessRewards
@@ -62,7 +62,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
         # verl asks for a reference only where there is a KL term.
         self.use_reference_policy = self.care.needs_reference(config)
         self.failed_prompts = FailedPrompts(self.care.max_failed_prompts)
-        self.quiet_steps = QuietSteps()
+        self.lost_format = LostFormat()
         self.on_policy = self._settle_old_log_probs()
 
     # ------------------------------------------------------------------ set-up
@@ -229,7 +229,6 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
                 self.care.accuracy_threshold,
             )
         )  # fmt: skip
-        self.quiet_steps.add(self.global_steps, metrics)
         scoring.add_to_rewards(result.bonus_N, graded.keys, partition_id)
         if self.care.weighs_kl:
             own = set(graded.keys)
@@ -262,6 +261,7 @@ class CareTrainer(MeasuredValidation, WholeCheckpoints, LeanPasses):
     def _compute_metrics(self, batch: tq.KVBatchMeta, metrics: dict, *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         metrics["care/groups_lost"] = float(self.groups.lost)
+        self.lost_format.add(self.global_steps, metrics["care/format"])
         if self.care.packing:
             metrics["care/pixels_gb"] = media.clear(map(prompt_of, batch.keys)) / 1e9
         shown = {"reward": "critic/score/mean", "accuracy": "care/accuracy", "bonus": "care/bonus_rate"}

@@ -67,7 +67,7 @@ def test_the_policy_that_samples_is_the_one_that_is_trained(resumed):
 
 
 def test_its_updates_are_those_of_plain_pytorch(resumed):
-    """Advantage, loss, gradient and AdamW, made once more without verl, from the responses alone; past the resumption
+    """Advantage, loss, gradient and AdamW, made once more without verl from responses and rewards; past the resumption
     too, so that the optimizer's state was carried over it."""
     logged = read_metrics(resumed.folder)
     for step, made, _ in replay(resumed.folder, resumed.home / "model", resumed.home / "data"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "data"
 
 
+def replay_with(processor: Any, model: Any, **changes: float) -> updates.Replay:
+    return updates.Replay(model, processor.tokenizer, replace(UPDATE, **changes))
+
+
 UPDATE = updates.Update(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0, clip=5.0, kl=0.0, decay=None, every=1)
 
 
@@ -156,9 +161,50 @@ def test_the_reference_follows_every_so_many_steps(data, processor, model):
     torch.testing.assert_close(made.reference.lm_head.weight, 0.75 * first + 0.25 * model.lm_head.weight.detach())
 
 
+def test_the_gradient_of_the_kl_term(data, processor, model):
+    """A group rewarded alike has no other. d/dl (exp(r - l) - (r - l) - 1) = 1 - exp(r - l)."""
+    (example, *_) = load_examples(data / "training_6k.parquet", processor, model)
+    made = replay_with(processor, model, kl=0.04)
+    with torch.no_grad():
+        made.reference.lm_head.weight.mul_(0.9)
+    group = recorded(processor, example.seen, {"A": 1.0, "B": 1.0})
+    tokens = [[made._as_tokenized(response) for response in group["responses"]]]
+    packed = updates._packed([example], tokens)
+    ours_T = updates._of(updates.scored_logits(model, packed, [example]), packed.target_T)
+    with torch.no_grad():
+        theirs_T = updates._of(updates.scored_logits(made.reference, packed, [example]), packed.target_T)
+    slope_T = 0.04 * (1 - (theirs_T - ours_T.detach()).exp())
+    sum(
+        ((slope * ours).mean() / 2 for slope, ours in zip(slope_T.chunk(2), ours_T.chunk(2), strict=True)),
+        start=torch.zeros(()),
+    ).backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
+    assert made.step([example], [group]).gradient == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_gradient_over_the_limit_is_clipped_and_told_unclipped(data, processor, model):
+    (example, *_) = load_examples(data / "training_6k.parquet", processor, model)
+    made = replay_with(processor, model, clip=0.01)
+    step = made.step([example], [recorded(processor, example.seen, {"A": 2.0, "B": 1.0})])
+    clipped = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
+    assert step.gradient > 0.02
+    assert float(clipped) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_record_with_a_hole_is_not_gone_through(training, data):
+    path = groups.place(training)
+    kept = [record for record in jsonl.read(path) if record["step"] != 1]
+    path.unlink()
+    jsonl.append(path, kept)
+    with pytest.raises(ValueError, match="lacks step 1"):
+        list(updates.replay(training, CHECKPOINT, data))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
+        ("actor_rollout_ref.actor.entropy_coeff", 0.001, r"entropy_coeff was 0\.001"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size", 2, "ppo_mini_batch_size was 2"),
         ("actor_rollout_ref.actor.optim.lr_scheduler_type", "cosine", "lr_scheduler_type was cosine"),
         ("actor_rollout_ref.actor.ppo_epochs", 2, "ppo_epochs was 2"),
         ("actor_rollout_ref.actor.kl_loss_type", "kl", "kl_loss_type was kl"),
@@ -179,10 +225,19 @@ def test_the_simulators_settings_are_the_runs(run: str, method: str, margin: flo
     assert (settings.prompts, settings.group, settings.decay, settings.every) == (4, 8, 0.995, 10)
 
 
-def test_a_bonus_that_the_simulator_lacks_is_named():
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("care.bonus", "refgen", r"care\.bonus=refgen"),
+        ("care.reference", "ema", r"care\.bonus=none, use_kl_loss=True, care\.reference=ema"),  # KL-EMA
+        ("actor_rollout_ref.actor.kl_loss_coef", 0.1, r"kl_loss_coef was 0\.1"),
+        ("care.accuracy_threshold", 0.5, r"accuracy_threshold was 0\.5"),
+    ],
+)
+def test_what_the_simulator_lacks_is_named(key: str, value: Any, said: str):
     config = OmegaConf.load(DIED / "grpo_1" / "config.yaml")
-    config.care.bonus = "refgen"
-    with pytest.raises(ValueError, match=r"care\.bonus was refgen"):
+    OmegaConf.update(config, key, value)
+    with pytest.raises(ValueError, match=said):
         collapse.settings_of(config, 100)
 
 
@@ -245,17 +300,31 @@ def test_the_command_shows_what_was_logged_beside_what_is_made_here(training, da
 
 
 def test_the_command_samples_on_from_a_step(training, data, monkeypatch, capsys):
+    """Three samplings of six steps, the same behind either step: whole, broken once, and gone."""
+    runs = [[1.0] * 6, [0.9, 0.2, 1.0, 1.0, 1.0, 1.0], [0.75] + [0.0] * 5]
     rates = []
-    monkeypatch.setattr(
-        Simulator, "step", lambda self, *_: rates.append(self.optimizer.param_groups[0]["lr"]) or {"format": 0.25}
-    )
-    arguments = ("--after", 1, 2, "--samplings", 3, "--steps", 4, "--lr", 1e-5)
-    call(collapse.main, monkeypatch, training, "--model", CHECKPOINT, "--data", data, *arguments)
-    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    assert [[cell.strip() for cell in row] for row in rows] == [
-        [step, "0.25", "0.25", "3", "0.25", "0.25", "0"] for step in ("1", "2")
-    ]
-    assert rates == [1e-5] * (2 * 3 * 4)
+
+    def step(self: Simulator, number: int, rows: Sequence[Any]) -> dict[str, float]:
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        return {"format": runs[self.settings.seed - 100][number - after - 1]}
+
+    monkeypatch.setattr(Simulator, "step", step)
+    for after in (1, 2):
+        arguments = ("--after", after, "--samplings", 3, "--steps", 6, "--lr", 1e-5)
+        call(collapse.main, monkeypatch, training, "--model", CHECKPOINT, "--data", data, *arguments)
+        (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+        # least: 1, .2, 0; of the last five: 1, .84, 0
+        assert [cell.strip() for cell in row.strip("│").split("│")] == [
+            str(after), "0.20", "0.00", "2", "0.84", "0.00", "1",
+        ]  # fmt: skip
+    assert rates == [1e-5] * (2 * 3 * 6)
+
+
+def test_a_step_that_the_record_lacks_is_named(training, data, monkeypatch, capsys):
+    monkeypatch.setattr(Simulator, "step", lambda *_: {"format": 1.0})
+    with pytest.raises(SystemExit):
+        call(collapse.main, monkeypatch, training, "--model", CHECKPOINT, "--data", data, "--after", 2, 7)
+    assert "has no step 7" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------ the two that died
@@ -272,7 +341,7 @@ def of_steps(run: str) -> Mapping[int, Sequence[Mapping[str, Any]]]:
 
 def test_a_record_is_whole(died: str):
     steps, logged = of_steps(died), read_metrics(DIED / died)
-    assert sorted(steps) == sorted(logged) == list(range(1, max(steps) + 1))
+    assert sorted(steps) == sorted(logged) == list(range(1, {"grpo_1": 200, "care_margin_4": 210}[died] + 1))
     assert all(len(step) == 4 and all(len(group["responses"]) == 8 for group in step) for step in steps.values())
 
 
@@ -291,6 +360,17 @@ def test_the_closing_tag_is_lost_where_the_page_says():
     }
     assert [sum(not any(group) for group in closed[step]) for step in range(182, 187)] == [0, 1, 1, 3, 4]
     assert not any(any(group) for step in range(186, max(closed) + 1) for group in closed[step])
-    logged = read_metrics(DIED / "grpo_1")
-    assert [logged[step]["care/format"] for step in (174, 175, 176)] == [1, 31 / 32, 0]
-    assert logged[172]["actor/grad_norm"] == pytest.approx(10.3, abs=0.05)
+
+
+def test_what_the_page_tells_of_grpo():
+    steps, logged = of_steps("grpo_1"), read_metrics(DIED / "grpo_1")
+    assert [round(logged[step]["actor/grad_norm"], 2) for step in (169, 170, 171, 172)] == [0.01, 0.01, 0.32, 10.26]
+    assert any("</<>" in r["text"] and r["advantage"] < -2.4 for group in steps[172] for r in group["responses"])
+    for step in (173, 174):
+        assert all(len({r["reward"] for r in group["responses"]}) == 1 for group in steps[step])
+    (broken,) = [group for group in steps[175] if all("</>>" in r["text"] for r in group["responses"])]
+    assert sorted(round(r["advantage"], 2) for r in broken["responses"]) == [-2.47, *[0.35] * 7]
+    assert sum(r["format"] for r in broken["responses"]) == 7
+    assert logged[176]["care/format"] == 0
+    assert {32 * logged[step]["care/format"] for step in range(177, 201)} == {0, 1, 2, 5}
+    assert max(of["training/rollout_probs_diff_max"] for of in logged.values()) < 3e-4

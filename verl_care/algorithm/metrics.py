@@ -11,8 +11,6 @@ from torch import Tensor
 from verl_care.algorithm.advantage import GroupIds, group_index
 from verl_care.algorithm.consistency import ConsistencyBonus
 
-EQUAL_REWARDS = "care/equal_reward_groups"
-
 
 def care_metrics(
     accuracy_N: Tensor,
@@ -36,7 +34,7 @@ def care_metrics(
     Returns:
         `care/...` -> value. `bonus_rate` and the likelihoods are of selected responses, and absent when
         none was selected or nothing was scored. `all_wrong_groups`, `all_correct_groups` and `equal_reward_groups`
-        are fractions of the groups; a group of equal rewards has advantage 0 throughout, and no gradient.
+        are fractions of the groups; a group of equal rewards has advantage 0 throughout.
     """
     index_N, size_P = group_index(group_N, like_N=accuracy_N)
 
@@ -57,7 +55,7 @@ def care_metrics(
         "care/no_answer_fraction": float((~answered_N).float().mean()),
         "care/all_wrong_groups": fraction_of_groups(accuracy_N <= accuracy_threshold),
         "care/all_correct_groups": fraction_of_groups(accuracy_N >= 1),
-        EQUAL_REWARDS: float((lowest_P == highest_P).float().mean()),
+        "care/equal_reward_groups": float((lowest_P == highest_P).float().mean()),
     }
     scored_N = result.selected_N & ~likelihood_N.isnan()
     if scored_N.any():

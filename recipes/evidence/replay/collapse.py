@@ -3,8 +3,8 @@
     python -m recipes.evidence.replay.collapse TRAINING --model WARM_START --data DATA --after 173 175 176
 
 The training is made once more as far as each of these steps (`updates.py`), and from its weights and its optimizer's
-state the simulator goes on, several times, with other questions and other samples. Plain PyTorch all the way: what
-happens here is GRPO's and the settings', and no fault of a trainer.
+state the simulator goes on, several times, with other questions and other samples. verl has no part in it; rewards,
+bonus and advantages are verl_care's functions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.table import Table
 from transformers import AutoProcessor
 
 from recipes.evidence.replay.updates import Replay, Update, replay
-from recipes.evidence.simulator import TUNING_SEEDS, Settings, Simulator
+from recipes.evidence.simulator import KL, TUNING_SEEDS, Settings, Simulator
 from recipes.quickstart.examples import Example, load_chunk
 
 QUESTIONS = 512  # of the training set, for all samplings
@@ -34,19 +34,39 @@ LAST = 5  # steps
 BROKEN = 0.5  # share of a step's responses in the format, below which it is broken
 
 
+METHODS = {  # care.bonus, a KL term, care.reference
+    ("none", False, "ema"): "no_kl",
+    ("none", True, "frozen"): "grpo",
+    ("hard", False, "ema"): "care",
+    ("hard", False, "frozen"): "frozen",
+    ("dense", False, "ema"): "dense_cons",
+}
+WANTED = {
+    "care.bonus_coefficient": 0.5,
+    "care.confidence_upper_bound": 0.95,
+    "care.accuracy_threshold": 0.1,
+    "actor_rollout_ref.actor.kl_loss_coef": KL,
+}
+"""What the simulator has."""
+
+
 def settings_of(config: Any, seed: int) -> Settings:
     """The simulator's settings for a training of verl.
 
     Raises:
-        ValueError: for a bonus that the simulator does not have.
+        ValueError: naming what the simulator does not have.
     """
-    update, bonus = Update.of(config), config.care.bonus
-    methods = {"none": "grpo" if update.kl else "no_kl", "dense": "dense_cons"}
-    methods["hard"] = "frozen" if update.decay is None else "care"
-    if bonus not in methods:
-        raise ValueError(f"care.bonus was {bonus}: the simulator has {', '.join(methods)}")
+    update, actor = Update.of(config), config.actor_rollout_ref.actor
+    kind = (config.care.bonus, actor.use_kl_loss, config.care.reference)
+    if kind not in METHODS:
+        bonus, kl, reference = kind
+        raise ValueError(f"care.bonus={bonus}, use_kl_loss={kl}, care.reference={reference}: not in the simulator")
+    for key, wanted in WANTED.items():
+        found = OmegaConf.select(config, key)
+        if found != wanted and (update.kl or not key.endswith("kl_loss_coef")):
+            raise ValueError(f"{key} was {found}: the simulator has {wanted}")
     return Settings(
-        method=methods[bonus],
+        method=METHODS[kind],
         seed=seed,
         lr=update.lr,
         clip=update.clip,
@@ -91,6 +111,7 @@ def main() -> None:
     for name in (f"{lowest}: median", "lowest", f"below {BROKEN:g} once", f"{last}: median", "lowest", "none"):
         table.add_column(name, justify="right")
     rows: list[Example] = []
+    done: set[int] = set()
     updates = replay(arguments.training, arguments.model, arguments.data, max(arguments.after))
     for step, _, made in track(updates, "updates", total=max(arguments.after), console=console, transient=True):
         if step not in arguments.after:
@@ -106,8 +127,11 @@ def main() -> None:
         broken, gone = sum(share < BROKEN for share in least), sum(share == 0 for share in end)
         shares = (f"{share:.2f}" for share in (median(least), min(least)))
         ends = (f"{share:.2f}" for share in (median(end), min(end)))
+        done.add(step)
         table.add_row(str(step), *shares, str(broken), *ends, str(gone))
     console.print(table)
+    if missing := set(arguments.after) - done:
+        parser.error(f"{arguments.training} has no step {', '.join(map(str, sorted(missing)))}")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def likeliest(
     beam: list[tuple[float, list[int], bytes]] = [(0.0, [], text.encode())]
     for place in range(length):
         last = place == length - 1
-        reach = (length - place - 1) * longest
+        room = longest * (length - place - 1 - (end is not None and not last))
         longer = []
         for (score, tokens, rest), log_prob_V in zip(beam, log_probs([tokens for _, tokens, _ in beam]), strict=True):
             if last and end is not None:
@@ -46,10 +46,17 @@ def likeliest(
             else:
                 ways = [*_pieces_of(pieces, rest), *((token, rest) for token in silent)]
             longer += [
-                (score + float(log_prob_V[token]), [*tokens, token], left) for token, left in ways if len(left) <= reach
+                (score + float(log_prob_V[token]), [*tokens, token], left)
+                for token, left in ways
+                if _letters(left) <= room
             ]
         beam = sorted(longer, key=lambda spelled: -spelled[0])[:WIDTH]
     return beam[0][1] if beam else None
+
+
+def _letters(rest: bytes) -> int:
+    """Bytes that are still to be written; one that was replaced stands for three."""
+    return len(rest) - (len(REPLACED) - 1) * rest.count(REPLACED)
 
 
 def _pieces_of(pieces: Mapping[int, bytes], rest: bytes) -> Iterator[tuple[int, bytes]]:

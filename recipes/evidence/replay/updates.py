@@ -1,10 +1,10 @@
 """The updates of a recorded training, made once more in plain PyTorch.
 
-Its rewards are taken as they are. Advantage, loss, KL, gradient, clipping, AdamW and a reference that follows are made
-here, without verl, step upon step from the warm start.
+Its rewards are taken as they are, and its advantages are made of them by verl_care's own `group_advantage`. Loss, KL,
+gradient, clipping, AdamW and a reference that follows are made here, without verl, step upon step from the warm start.
 
 A record has texts, not tokens: where the tokenizer's spelling is improbable or has another length, the likeliest one
-is taken (`spelling.py`).
+is taken (`spelling.py`). A response for which none is found keeps the tokenizer's; `Replay.lost` counts these.
 """
 
 from __future__ import annotations
@@ -29,6 +29,24 @@ from recipes.quickstart.packing import Packed, pack
 from verl_care.algorithm.advantage import group_advantage
 from verl_care.records import groups, jsonl
 
+WANTED = {
+    "algorithm.adv_estimator": "care",
+    "algorithm.norm_adv_by_std_in_grpo": True,
+    "algorithm.use_kl_in_reward": False,
+    "care.kl_on": "all",
+    "care.kl_parts": "joint",
+    "actor_rollout_ref.rollout.temperature": 1.0,
+    "actor_rollout_ref.actor.policy_loss.loss_mode": "vanilla",
+    "actor_rollout_ref.actor.loss_agg_mode": "seq-mean-token-mean",
+    "actor_rollout_ref.actor.kl_loss_type": "low_var_kl",
+    "actor_rollout_ref.actor.entropy_coeff": 0,
+    "actor_rollout_ref.actor.ppo_epochs": 1,
+    "actor_rollout_ref.actor.freeze_vision_tower": False,
+    "actor_rollout_ref.actor.optim.optimizer": "AdamW",
+    "actor_rollout_ref.actor.optim.lr_scheduler_type": "constant",
+    "actor_rollout_ref.actor.optim.lr_warmup_steps": 0,
+}
+"""What an update made here has; a training with anything else is refused."""
 IMPROBABLE = -5.0  # log-probability of a token that makes a spelling doubtful
 
 
@@ -53,18 +71,12 @@ class Update:
         """
         actor = config.actor_rollout_ref.actor
         optim = actor.optim
-        known = {
-            "actor.optim.optimizer": (optim.optimizer, "AdamW"),
-            "actor.optim.lr_scheduler_type": (optim.lr_scheduler_type, "constant"),
-            "actor.loss_agg_mode": (actor.loss_agg_mode, "seq-mean-token-mean"),
-            "actor.ppo_epochs": (actor.ppo_epochs, 1),
-            "actor.ppo_mini_batch_size": (actor.ppo_mini_batch_size, config.data.train_batch_size),
-        }
-        if actor.use_kl_loss:
-            known["actor.kl_loss_type"] = (actor.kl_loss_type, "low_var_kl")
-        for key, (found, wanted) in known.items():
+        for key, wanted in WANTED.items():
+            found = OmegaConf.select(config, key)
             if found != wanted:
                 raise ValueError(f"{key} was {found}: only a training with {wanted} is made once more here")
+        if actor.ppo_mini_batch_size != config.data.train_batch_size:
+            raise ValueError(f"ppo_mini_batch_size was {actor.ppo_mini_batch_size}: a step has one update here")
         written, prompts = config.care.groups_per_step, config.data.train_batch_size
         if written != groups.ALL and written < prompts:
             raise ValueError(
@@ -196,15 +208,21 @@ def _of(logits_TV: Tensor, target_T: Tensor) -> Tensor:
 
 
 def replay(training: Path, model: Path, data: Path, steps: int | None = None) -> Iterator[tuple[int, Step, Replay]]:
-    """(step, what it was here, the replay behind it), from the first step to the last or to `steps`."""
+    """(step, what it was here, the replay behind it), from the first step to the last or to `steps`.
+
+    Raises:
+        ValueError: for a step that the record lacks.
+    """
     processor = AutoProcessor.from_pretrained(model)
     policy = Qwen2_5_VLForConditionalGeneration.from_pretrained(model).float()
     made = Replay(policy, processor.tokenizer, Update.of(OmegaConf.load(training / "config.yaml")))
     rows = {row["extra_info"]["id"]: row for row in pq.read_table(data / "training_6k.parquet").to_pylist()}
-    for step, recorded in sorted(_by_step(groups.valid(jsonl.read(groups.place(training)))).items()):
-        if steps is None or step <= steps:
-            examples = load_chunk([rows[group["id"]] for group in recorded], processor, policy)
-            yield step, made.step(examples, recorded), made
+    recorded_steps = sorted(_by_step(groups.valid(jsonl.read(groups.place(training)))).items())
+    for number, (step, recorded) in enumerate(recorded_steps[:steps], start=1):
+        if step != number:
+            raise ValueError(f"{groups.place(training)} lacks step {number}: no step behind it can be made once more")
+        examples = load_chunk([rows[group["id"]] for group in recorded], processor, policy)
+        yield step, made.step(examples, recorded), made
 
 
 def _by_step(records: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:

@@ -12,7 +12,7 @@ const SECTIONS = [
     ["care/no_answer_fraction", "Without an answer"],
     ["care/all_wrong_groups", "Groups all wrong"],
     ["care/all_correct_groups", "Groups all right"],
-    ["care/equal_reward_groups", "Groups without a gradient"],
+    ["care/equal_reward_groups", "Groups rewarded alike"],
   ]],
   ["How the policy moves", [
     ["response_length/mean", "Response length, tokens"],

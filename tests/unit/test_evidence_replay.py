@@ -38,6 +38,7 @@ def always(**probabilities: float) -> spelling.LogProbs:
     log_prob_V = torch.tensor([math.log(probabilities.get(name, 0.01)) for name in names])
 
     def log_probs(beginnings: Sequence[Sequence[int]]) -> Tensor:
+        assert beginnings  # a model is asked about something
         return log_prob_V.repeat(len(beginnings), 1)
 
     return log_probs
@@ -52,6 +53,7 @@ def always(**probabilities: float) -> spelling.LogProbs:
         ("a\N{REPLACEMENT CHARACTER}", 3, END, [A, BYTE, END]),
         ("abbb", 2, END, None),  # one token cannot write four letters
         ("a", 1, END, None),
+        ("acb", 4, END, None),  # nothing writes a c
     ],
 )
 def test_a_text_of_so_many_tokens(text: str, length: int, end: int | None, expected: list[int] | None):
@@ -287,16 +289,24 @@ def call(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, *arguments: 
 
 
 def test_the_command_shows_what_was_logged_beside_what_is_made_here(training, data, monkeypatch, capsys):
+    monkeypatch.setattr(command, "ROWS", 1)
     call(command.main, monkeypatch, training, "--model", CHECKPOINT, "--data", data)
-    found = list(updates.replay(training, CHECKPOINT, data))
-    gradient = found[0][1].gradient
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if "1-2" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    differs = f"{100 * abs(gradient - 1):.2f} %"  # of the one step that has a gradient
-    entropy = sum(step.entropy for _, step, _ in found) / 2
-    most = max(step.moved for _, step, _ in found)
-    made = [f"{gradient:.2f}", differs, differs, "0.2500", f"{entropy:.4f}", f"{most:.2f}"]
-    assert cells == ["1-2", "1.00", *made]
+    first, second = (step for _, step, _ in updates.replay(training, CHECKPOINT, data))
+    gradient, differs = f"{first.gradient:.2f}", f"{100 * abs(first.gradient - 1):.2f} %"
+    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        [
+            "1-1",
+            "1.00",
+            gradient,
+            differs,
+            differs,
+            "0.2500",
+            f"{first.entropy:.4f}",
+            f"{first.moved:.2f}",
+        ],
+        ["2-2", "0.00", "0.00", "-", "-", "0.2500", f"{second.entropy:.4f}", f"{second.moved:.2f}"],
+    ]
 
 
 def test_the_command_samples_on_from_a_step(training, data, monkeypatch, capsys):

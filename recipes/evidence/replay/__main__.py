@@ -51,11 +51,10 @@ def main() -> None:
 
 def _cells(part: Sequence[int], logged: Mapping[int, Mapping[str, float]], made: Mapping[int, Step]) -> Iterator[str]:
     gradients = torch.tensor([[logged[step]["actor/grad_norm"], made[step].gradient] for step in part])
-    some = gradients[gradients[:, 0] > 0]
-    differs = (some[:, 1] / some[:, 0] - 1).abs()
+    logged_N, here_N = gradients[gradients[:, 0] > 0].T
+    differs = (here_N / logged_N - 1).abs()
     yield from (f"{value:.2f}" for value in gradients.amax(0).tolist())
-    yield from (f"{100 * value:.2f} %" for value in (float(differs.median()), float(differs.max())) if len(some))
-    yield from ("-" for _ in range(0 if len(some) else 2))
+    yield from (f"{100 * of(differs):.2f} %" if len(differs) else "-" for of in (torch.median, torch.max))
     yield f"{sum(logged[step]['actor/entropy'] for step in part) / len(part):.4f}"
     yield f"{sum(made[step].entropy for step in part) / len(part):.4f}"
     yield f"{max(made[step].moved for step in part):.2f}"

@@ -50,8 +50,10 @@ def likeliest(
                 for token, left in ways
                 if _letters(left) <= room
             ]
+        if not longer:
+            return None
         beam = sorted(longer, key=lambda spelled: -spelled[0])[:WIDTH]
-    return beam[0][1] if beam else None
+    return beam[0][1]
 
 
 def _letters(rest: bytes) -> int:

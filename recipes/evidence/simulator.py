@@ -11,7 +11,6 @@ are refused.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import re
 import time
@@ -26,10 +25,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoProcessor, DynamicCache, Qwen2_5_VLForConditionalGeneration
 
+from recipes.evidence.learner import Learner, Update, token_log_probs
 from recipes.evidence.measure import Response, measure
-from recipes.quickstart.examples import Example, embed, load_examples, scored_logits
-from recipes.quickstart.packing import Packed, pack
-from verl_care.algorithm.advantage import group_advantage
+from recipes.quickstart.examples import Example, embed, load_examples
+from recipes.quickstart.packing import Packed
 from verl_care.algorithm.consistency import consistency_bonus
 from verl_care.rewards.grading import has_format
 
@@ -63,6 +62,11 @@ class Settings:
             raise ValueError(f"method {self.method!r}: not one of {', '.join(METHODS)}")
         if self.seed < TUNING_SEEDS:
             raise ValueError(f"seed {self.seed} belongs to the evidence; settings are chosen on {TUNING_SEEDS} and up")
+
+    @property
+    def update(self) -> Update:
+        decay = self.decay if self.method in ("care", "dense_cons") else None
+        return Update(self.lr, self.clip, KL if self.method == "grpo" else 0.0, decay, self.every)
 
 
 @torch.no_grad()
@@ -128,23 +132,6 @@ def _left_padded(examples: Sequence[Example], longest: int) -> Packed:
     return Packed(tokens, positions, none, none, none, none, none)
 
 
-def token_log_probs(
-    model: Qwen2_5_VLForConditionalGeneration, examples: Sequence[Example], responses: Sequence[Sequence[int]]
-) -> tuple[Tensor, Tensor]:
-    """(log-probability of every response token, (T,); the response each belongs to, (T,)), responses in order."""
-    group = len(responses) // len(examples)
-    rows = [list(responses[i : i + group]) for i in range(0, len(responses), group)]
-    packed = pack(
-        [e.prompt for e in examples],
-        rows,
-        [[[1.0] * len(response) for response in row] for row in rows],
-        [e.positions_3L for e in examples if e.positions_3L is not None],
-    )
-    log_prob_T = -F.cross_entropy(scored_logits(model, packed, examples), packed.target_T, reduction="none")
-    owner_T = torch.repeat_interleave(torch.arange(len(responses)), torch.tensor([len(r) for r in responses]))
-    return log_prob_T, owner_T
-
-
 def judge(
     tokenizer: Any,
     examples: Sequence[Example],
@@ -176,13 +163,12 @@ def letter_probabilities(log_prob_T: Tensor, responses: Sequence[Sequence[int]],
     return torch.where(read_N, letter_N, torch.nan)
 
 
-class Simulator:
+class Simulator(Learner):
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, processor: Any, settings: Settings) -> None:
-        self.policy, self.settings = model, settings
+        super().__init__(model, settings.update)
+        self.settings = settings
         self.tokenizer = processor.tokenizer
         self.end = self.tokenizer.convert_tokens_to_ids(END)
-        self.reference = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.01)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.rng = np.random.default_rng(settings.seed)
         self.order: list[int] = []
@@ -192,13 +178,13 @@ class Simulator:
             self.order = self.rng.permutation(len(rows)).tolist()
         return [rows[self.order.pop()] for _ in range(self.settings.prompts)]
 
-    def step(self, number: int, rows: Sequence[Example]) -> dict[str, float]:
+    def step(self, rows: Sequence[Example]) -> dict[str, float]:
         s, examples = self.settings, self.batch(rows)
         responses = sample(self.policy, examples, s.group, self.end, self.generator)
         judged = judge(self.tokenizer, examples, responses, self.end)
         group_N = torch.arange(len(examples)).repeat_interleave(s.group)
         with torch.no_grad():
-            reference_T, owner_T = token_log_probs(self.reference, examples, responses)
+            reference_T = token_log_probs(self.reference, examples, responses)
         texts = texts_of(self.tokenizer, responses, self.end)
         likelihood_N = letter_probabilities(reference_T, responses, texts)
         accuracy_N = torch.tensor([float(r.right_letter) for r in judged])
@@ -211,33 +197,13 @@ class Simulator:
             consistency_margin=s.margin,
         )
         format_N = torch.tensor([float(has_format(text)) for text in texts])
-        reward_N = accuracy_N + format_N + result.bonus_N
-        advantage_N = group_advantage(reward_N, group_N)
-
-        log_prob_T, _ = token_log_probs(self.policy, examples, responses)
-        loss_T = -(log_prob_T - log_prob_T.detach()).exp() * advantage_N[owner_T]
-        if s.method == "grpo":
-            difference_T = reference_T - log_prob_T
-            loss_T = loss_T + KL * (difference_T.exp() - difference_T - 1)
-        length_N = torch.bincount(owner_T, minlength=len(responses))
-        loss = (loss_T / length_N[owner_T]).sum() / len(responses)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), s.clip)
-        self.optimizer.step()
-        if s.method in ("care", "dense_cons") and number % s.every == 0:
-            self.follow()
+        learned = self.learn(examples, responses, accuracy_N + format_N + result.bonus_N)
         selected = result.selected_N
-        logged = measure(judged, likelihood_N.tolist()) | {"step": number, "gradient": float(norm)}
+        logged = measure(judged, likelihood_N.tolist()) | {"step": self.steps, "gradient": learned.gradient}
         logged["format"] = float(format_N.mean())
         if selected.any():
             logged["bonus_rate"] = float((result.bonus_N[selected] > 0).float().mean())
         return logged
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        for theirs, ours in zip(self.reference.parameters(), self.policy.parameters(), strict=True):
-            theirs.lerp_(ours, 1 - self.settings.decay)
 
 
 def answers(
@@ -272,7 +238,7 @@ def run(
 
     evaluations = [at(0)]
     for number in range(1, settings.steps + 1):
-        steps.append(simulator.step(number, rows))
+        steps.append(simulator.step(rows))
         if number % report_every == 0:
             print(f"{time.monotonic() - started:4.0f} s  step {number:3d}  {_means(steps[-report_every:])}", flush=True)
         if number % settings.evaluate_every == 0 or number == settings.steps:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,61 +13,20 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from verl.trainer.ppo.core_algos import kl_penalty_forward
 
 from data_prep.miniature import write_world
 from data_prep.seed_bench_r1 import convert
+from recipes.evidence.learner import Update, k3, token_log_probs
 from recipes.evidence.replay import __main__ as command
-from recipes.evidence.replay import collapse, spelling, updates
+from recipes.evidence.replay import collapse, updates
 from recipes.evidence.simulator import Simulator
 from recipes.quickstart.consistency_rule import respond
 from recipes.quickstart.examples import load_examples
-from recipes.quickstart.report import read_metrics
 from recipes.quickstart.stages import CHECKPOINT
-from verl_care.algorithm.advantage import group_advantage
 from verl_care.records import groups, jsonl
 
 DIED = Path(updates.__file__).parent / "died"
-A, B, AB, BB, BYTE, SILENT, END = range(7)
-PIECES = {A: b"a", B: b"b", AB: b"ab", BB: b"bb", BYTE: b"\xff"}
-
-
-def always(**probabilities: float) -> spelling.LogProbs:
-    """The same distribution behind every beginning."""
-    names = ("a", "b", "ab", "bb", "byte", "silent", "end")
-    log_prob_V = torch.tensor([math.log(probabilities.get(name, 0.01)) for name in names])
-
-    def log_probs(beginnings: Sequence[Sequence[int]]) -> Tensor:
-        assert beginnings  # a model is asked about something
-        return log_prob_V.repeat(len(beginnings), 1)
-
-    return log_probs
-
-
-@pytest.mark.parametrize(
-    ("text", "length", "end", "expected"),
-    [
-        ("ab", 2, END, [AB, END]),
-        ("ab", 3, END, [A, B, END]),
-        ("ab", 2, None, [A, B]),
-        ("a\N{REPLACEMENT CHARACTER}", 3, END, [A, BYTE, END]),
-        ("abbb", 2, END, None),  # one token cannot write four letters
-        ("a", 1, END, None),
-        ("acb", 4, END, None),  # nothing writes a c
-    ],
-)
-def test_a_text_of_so_many_tokens(text: str, length: int, end: int | None, expected: list[int] | None):
-    assert spelling.likeliest(always(), PIECES, text, length, end, [SILENT]) == expected
-
-
-def test_of_two_spellings_of_a_length_the_likelier():
-    assert spelling.likeliest(always(ab=0.3, b=0.3), PIECES, "abb", 3, END) == [AB, B, END]  # .09 against .0001
-    assert spelling.likeliest(always(a=0.3, bb=0.3), PIECES, "abb", 3, END) == [A, BB, END]
-
-
-def test_a_token_that_is_not_shown_is_found_by_the_length():
-    found = spelling.likeliest(always(), PIECES, "a", 3, END, [SILENT])
-    assert found is not None
-    assert sorted(found) == [A, SILENT, END]
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +37,6 @@ def processor() -> Any:
 @pytest.fixture
 def model() -> Any:
     return Qwen2_5_VLForConditionalGeneration.from_pretrained(CHECKPOINT).float()
-
-
-def test_the_bytes_of_a_tokenizers_tokens_are_its_text(processor: Any):
-    text, pieces = "<think> seen café, \x00. so stir </think>\n", spelling.pieces_of(processor.tokenizer)
-    tokens = processor.tokenizer(text)["input_ids"]
-    assert b"".join(pieces[token] for token in tokens).decode() == text
-    assert not set(pieces) & set(processor.tokenizer.all_special_ids)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +51,7 @@ def replay_with(processor: Any, model: Any, **changes: float) -> updates.Replay:
     return updates.Replay(model, processor.tokenizer, replace(UPDATE, **changes))
 
 
-UPDATE = updates.Update(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0, clip=5.0, kl=0.0, decay=None, every=1)
+UPDATE = Update(lr=1e-3, clip=5.0, weight_decay=0.0)
 
 
 def recorded(processor: Any, seen: Sequence[str], rewards: dict[str, float]) -> dict[str, Any]:
@@ -117,16 +68,15 @@ def recorded(processor: Any, seen: Sequence[str], rewards: dict[str, float]) -> 
 def log_probs_of(made: updates.Replay, example: Any, group: dict[str, Any]) -> Tensor:
     """(responses,)"""
     tokens = [made._as_tokenized(response) for response in group["responses"]]
-    packed = updates._packed([example], [tokens])
     with torch.no_grad():
-        log_prob_T = updates._of(updates.scored_logits(made.policy, packed, [example]), packed.target_T)
+        log_prob_T = token_log_probs(made.policy, [example], tokens)
     return torch.stack([part.sum() for part in log_prob_T.split([len(response) for response in tokens])])
 
 
 def test_the_first_update_moves_every_weight_by_the_rate_towards_the_better_answer(data, processor, model):
     """AdamW's first step is the sign of the gradient: m / (1 - .9) = g and sqrt(v / (1 - .999)) = |g|."""
     (example, *_) = load_examples(data / "training_6k.parquet", processor, model)
-    made = updates.Replay(model, processor.tokenizer, UPDATE)
+    made = replay_with(processor, model)
     group = recorded(processor, example.seen, {"A": 2.0, "B": 1.0})
     before, weights = log_probs_of(made, example, group), {n: p.detach().clone() for n, p in model.named_parameters()}
     step = made.step([example], [group])
@@ -141,7 +91,7 @@ def test_the_first_update_moves_every_weight_by_the_rate_towards_the_better_answ
 
 def test_a_group_that_fails_alike_has_no_gradient_and_momentum_goes_on(data, processor, model):
     first, second, *_ = load_examples(data / "training_6k.parquet", processor, model)
-    made = updates.Replay(model, processor.tokenizer, UPDATE)
+    made = replay_with(processor, model)
     made.step([first], [recorded(processor, first.seen, {"A": 2.0, "B": 1.0})])
     weights = {n: p.detach().clone() for n, p in model.named_parameters()}
     step = made.step([second], [recorded(processor, second.seen, {"A": 0.0, "B": 0.0})])
@@ -153,8 +103,7 @@ def test_a_group_that_fails_alike_has_no_gradient_and_momentum_goes_on(data, pro
 
 def test_the_reference_follows_every_so_many_steps(data, processor, model):
     (example, *_) = load_examples(data / "training_6k.parquet", processor, model)
-    update = updates.Update(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0, clip=5.0, kl=0.04, decay=0.75, every=2)
-    made = updates.Replay(model, processor.tokenizer, update)
+    made = replay_with(processor, model, kl=0.04, decay=0.75, every=2)
     group = recorded(processor, example.seen, {"A": 2.0, "B": 1.0})
     first = made.reference.lm_head.weight.clone()
     made.step([example], [group])
@@ -170,11 +119,9 @@ def test_the_gradient_of_the_kl_term(data, processor, model):
     with torch.no_grad():
         made.reference.lm_head.weight.mul_(0.9)
     group = recorded(processor, example.seen, {"A": 1.0, "B": 1.0})
-    tokens = [[made._as_tokenized(response) for response in group["responses"]]]
-    packed = updates._packed([example], tokens)
-    ours_T = updates._of(updates.scored_logits(model, packed, [example]), packed.target_T)
-    with torch.no_grad():
-        theirs_T = updates._of(updates.scored_logits(made.reference, packed, [example]), packed.target_T)
+    tokens = [made._as_tokenized(response) for response in group["responses"]]
+    ours_T = token_log_probs(model, [example], tokens)
+    theirs_T = token_log_probs(made.reference, [example], tokens)
     slope_T = 0.04 * (1 - (theirs_T - ours_T.detach()).exp())
     sum(
         ((slope * ours).mean() / 2 for slope, ours in zip(slope_T.chunk(2), ours_T.chunk(2), strict=True)),
@@ -182,6 +129,19 @@ def test_the_gradient_of_the_kl_term(data, processor, model):
     ).backward()
     expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
     assert made.step([example], [group]).gradient == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_kl_term_and_its_limits_are_verls():
+    verls: Any = kl_penalty_forward  # its hints ask for a type that no tensor has
+    reference_T = torch.tensor([-0.1, -0.1, -30.0, -0.1, -2.0])
+    ours_T, theirs_T = (torch.tensor([-0.2, -3.5, -0.1, -40.0, -1.0], requires_grad=True) for _ in ("ours", "theirs"))
+    ours, theirs = k3(ours_T, reference_T), verls(theirs_T, reference_T, "low_var_kl")
+    torch.testing.assert_close(ours, theirs)
+    ours.sum().backward()
+    theirs.sum().backward()
+    torch.testing.assert_close(ours_T.grad, theirs_T.grad)
+    assert ours_T.grad is not None
+    assert (ours_T.grad == 0).tolist() == [False, True, True, True, False]
 
 
 def test_a_gradient_over_the_limit_is_clipped_and_told_unclipped(data, processor, model):
@@ -217,7 +177,7 @@ def test_a_training_that_cannot_be_made_once_more_is_named(key: str, value: Any,
     config = OmegaConf.load(DIED / "grpo_1" / "config.yaml")
     OmegaConf.update(config, key, value)
     with pytest.raises(ValueError, match=said):
-        updates.Update.of(config)
+        updates.update_of(config)
 
 
 @pytest.mark.parametrize(("run", "method", "margin"), [("grpo_1", "grpo", 0.0), ("care_margin_4", "care", 0.01)])
@@ -245,12 +205,13 @@ def test_what_the_simulator_lacks_is_named(key: str, value: Any, said: str):
 
 def test_going_on_begins_with_the_replays_weights_and_momentum(data, processor, model, monkeypatch):
     examples = load_examples(data / "training_6k.parquet", processor, model)
-    made = updates.Replay(model, processor.tokenizer, UPDATE)
+    made = replay_with(processor, model)
     made.step(examples[:1], [recorded(processor, examples[0].seen, {"A": 2.0, "B": 1.0})])
     seen = []
 
-    def step(self: Simulator, number: int, rows: Sequence[Any]) -> dict[str, float]:
-        seen.append((number, self.policy.lm_head.weight, self.optimizer.state_dict()["state"], self.reference))
+    def step(self: Simulator, rows: Sequence[Any]) -> dict[str, float]:
+        self.steps += 1
+        seen.append((self.steps, self.policy.lm_head.weight, self.optimizer.state_dict()["state"], self.reference))
         return {"format": 0.5}
 
     monkeypatch.setattr(Simulator, "step", step)
@@ -314,9 +275,10 @@ def test_the_command_samples_on_from_a_step(training, data, monkeypatch, capsys)
     runs = [[1.0] * 6, [0.9, 0.2, 1.0, 1.0, 1.0, 1.0], [0.75] + [0.0] * 5]
     rates = []
 
-    def step(self: Simulator, number: int, rows: Sequence[Any]) -> dict[str, float]:
+    def step(self: Simulator, rows: Sequence[Any]) -> dict[str, float]:
+        self.steps += 1
         rates.append(self.optimizer.param_groups[0]["lr"])
-        return {"format": runs[self.settings.seed - 100][number - after - 1]}
+        return {"format": runs[self.settings.seed - 100][self.steps - after - 1]}
 
     monkeypatch.setattr(Simulator, "step", step)
     for after in (1, 2):
@@ -335,52 +297,3 @@ def test_a_step_that_the_record_lacks_is_named(training, data, monkeypatch, caps
     with pytest.raises(SystemExit):
         call(collapse.main, monkeypatch, training, "--model", CHECKPOINT, "--data", data, "--after", 2, 7)
     assert "has no step 7" in capsys.readouterr().err
-
-
-# ------------------------------------------------------------------ the two that died
-
-
-@pytest.fixture(params=["grpo_1", "care_margin_4"])
-def died(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-def of_steps(run: str) -> Mapping[int, Sequence[Mapping[str, Any]]]:
-    return updates._by_step(groups.valid(jsonl.read(groups.place(DIED / run))))
-
-
-def test_a_record_is_whole(died: str):
-    steps, logged = of_steps(died), read_metrics(DIED / died)
-    assert sorted(steps) == sorted(logged) == list(range(1, {"grpo_1": 200, "care_margin_4": 210}[died] + 1))
-    assert all(len(step) == 4 and all(len(group["responses"]) == 8 for group in step) for step in steps.values())
-
-
-def test_recorded_advantages_are_those_of_the_recorded_rewards(died: str):
-    for step in of_steps(died).values():
-        for group in step:
-            rewards = torch.tensor([response["reward"] for response in group["responses"]])
-            advantages = torch.tensor([response["advantage"] for response in group["responses"]])
-            torch.testing.assert_close(group_advantage(rewards, [0] * 8), advantages)
-
-
-def test_the_closing_tag_is_lost_where_the_page_says():
-    closed = {
-        step: [[r["text"].endswith("</answer>") for r in group["responses"]] for group in recorded]
-        for step, recorded in of_steps("care_margin_4").items()
-    }
-    assert [sum(not any(group) for group in closed[step]) for step in range(182, 187)] == [0, 1, 1, 3, 4]
-    assert not any(any(group) for step in range(186, max(closed) + 1) for group in closed[step])
-
-
-def test_what_the_page_tells_of_grpo():
-    steps, logged = of_steps("grpo_1"), read_metrics(DIED / "grpo_1")
-    assert [round(logged[step]["actor/grad_norm"], 2) for step in (169, 170, 171, 172)] == [0.01, 0.01, 0.32, 10.26]
-    assert any("</<>" in r["text"] and r["advantage"] < -2.4 for group in steps[172] for r in group["responses"])
-    for step in (173, 174):
-        assert all(len({r["reward"] for r in group["responses"]}) == 1 for group in steps[step])
-    (broken,) = [group for group in steps[175] if all("</>>" in r["text"] for r in group["responses"])]
-    assert sorted(round(r["advantage"], 2) for r in broken["responses"]) == [-2.47, *[0.35] * 7]
-    assert sum(r["format"] for r in broken["responses"]) == 7
-    assert logged[176]["care/format"] == 0
-    assert {32 * logged[step]["care/format"] for step in range(177, 201)} == {0, 1, 2, 5}
-    assert max(of["training/rollout_probs_diff_max"] for of in logged.values()) < 3e-4

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verl_care.algorithm.advantage import GroupIds, group_index
+from verl_care.algorithm.advantage import GroupIds, group_advantage, group_index
 from verl_care.algorithm.consistency import ConsistencyBonus
 
 
@@ -43,10 +43,6 @@ def care_metrics(
         return float((met_P == size_P).float().mean())
 
     reward_N = accuracy_N + format_N + result.bonus_N
-    lowest_P, highest_P = (
-        reward_N.new_zeros(len(size_P)).scatter_reduce_(0, index_N, reward_N, reduce=which, include_self=False)
-        for which in ("amin", "amax")
-    )
     metrics = {
         "care/accuracy": float(accuracy_N.mean()),
         "care/format": float(format_N.mean()),
@@ -55,7 +51,7 @@ def care_metrics(
         "care/no_answer_fraction": float((~answered_N).float().mean()),
         "care/all_wrong_groups": fraction_of_groups(accuracy_N <= accuracy_threshold),
         "care/all_correct_groups": fraction_of_groups(accuracy_N >= 1),
-        "care/equal_reward_groups": float((lowest_P == highest_P).float().mean()),
+        "care/equal_reward_groups": fraction_of_groups(group_advantage(reward_N, group_N) == 0),
     }
     scored_N = result.selected_N & ~likelihood_N.isnan()
     if scored_N.any():

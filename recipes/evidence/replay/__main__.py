@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from recipes.evidence.replay.updates import Step, replay
+from recipes.evidence.learner import Step
+from recipes.evidence.replay.updates import replay
 from recipes.quickstart.report import read_metrics
 
 ROWS = 20  # steps to a row of the table
@@ -29,12 +30,11 @@ def main() -> None:
     parser.add_argument("training", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="the warm start it began with")
     parser.add_argument("--data", type=Path, required=True, help="folder of converted parquet files")
-    parser.add_argument("--steps", type=int, help="no further than this one")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     console, logged = Console(highlight=False), read_metrics(arguments.training)
-    total = min(max(logged), arguments.steps or max(logged))
-    steps = replay(arguments.training, arguments.model, arguments.data, arguments.steps)
+    total = max(logged)
+    steps = replay(arguments.training, arguments.model, arguments.data)
     made, spelled = dict[int, Step](), ""
     for step, found, last in track(steps, "updates", total=total, console=console, transient=True):
         made[step] = found

@@ -25,14 +25,13 @@ from rich.progress import track
 from rich.table import Table
 from transformers import AutoProcessor
 
-from recipes.evidence.replay.updates import Replay, Update, replay
+from recipes.evidence.replay.updates import Replay, replay, update_of
 from recipes.evidence.simulator import KL, TUNING_SEEDS, Settings, Simulator
 from recipes.quickstart.examples import Example, load_chunk
 
 QUESTIONS = 512  # of the training set, for all samplings
 LAST = 5  # steps
 BROKEN = 0.5  # share of a step's responses in the format, below which it is broken
-
 
 METHODS = {  # care.bonus, a KL term, care.reference
     ("none", False, "ema"): "no_kl",
@@ -56,7 +55,7 @@ def settings_of(config: Any, seed: int) -> Settings:
     Raises:
         ValueError: naming what the simulator does not have.
     """
-    update, actor = Update.of(config), config.actor_rollout_ref.actor
+    update, actor = update_of(config), config.actor_rollout_ref.actor
     kind = (config.care.bonus, actor.use_kl_loss, config.care.reference)
     if kind not in METHODS:
         bonus, kl, reference = kind
@@ -86,7 +85,8 @@ def go_on(made: Replay, processor: Any, settings: Settings, rows: Sequence[Examp
     simulator.optimizer.load_state_dict(deepcopy(made.optimizer.state_dict()))
     for weights in simulator.optimizer.param_groups:
         weights["lr"] = settings.lr
-    return [simulator.step(made.steps + step, rows)["format"] for step in range(1, steps + 1)]
+    simulator.steps = made.steps
+    return [simulator.step(rows)["format"] for _ in range(steps)]
 
 
 def main() -> None:
